@@ -1,0 +1,25 @@
+"""Publish events from a Django monolith while it is being strangled into services."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django_strangler.outbox.publishing import publish_event, publish_events
+
+__all__ = ["publish_event", "publish_events"]
+
+_HOMES = {
+    "publish_event": "django_strangler.outbox.publishing",
+    "publish_events": "django_strangler.outbox.publishing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Resolved when used: an import of this package must not load models, because
+    # Django imports it before the app registry is ready.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

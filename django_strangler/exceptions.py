@@ -1,0 +1,61 @@
+"""What can go wrong, one class per cause. Each message says what to do."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class StranglerError(Exception):
+    """The base of every error that django-strangler raises on purpose."""
+
+
+class ConfigurationError(StranglerError, ImproperlyConfigured):
+    """The ``STRANGLER`` setting holds a key or a value that cannot be used."""
+
+
+class OutsideTransaction(StranglerError):
+    """An event was published with no transaction open."""
+
+
+class InvalidEvent(StranglerError, ValueError):
+    """The base of what can be wrong with one event; nothing was written."""
+
+
+class InvalidType(InvalidEvent):
+    """The event's type is not dotted words, or too long."""
+
+
+class InvalidKey(InvalidEvent):
+    """The key is neither a usable text nor a saved model instance."""
+
+
+class InvalidPayload(InvalidEvent):
+    """JSON, or one of the databases, cannot hold this payload unchanged."""
+
+
+class PayloadTooLarge(InvalidPayload):
+    """The encoded payload is larger than ``MAX_PAYLOAD_BYTES``."""
+
+
+class InvalidHeader(InvalidEvent):
+    """A header's name or value is not allowed on the wire."""
+
+
+class InvalidDelay(InvalidEvent):
+    """The delay is negative, not a duration, or a naive datetime."""
+
+
+class IdempotencyConflict(StranglerError):
+    """The idempotency key was used before, for another event."""
+
+
+class OutboxUnavailable(StranglerError):
+    """The database alias does not exist, or has no outbox table."""
+
+
+class BrokerError(StranglerError):
+    """The broker cannot be used as it is configured."""
+
+
+class BrokerUnreachable(BrokerError):
+    """No broker answered."""

@@ -1,0 +1,7 @@
+"""Every model of the app, where Django looks for them."""
+
+from __future__ import annotations
+
+from django_strangler.outbox.models import Lane, OutboxEvent, RelayProcess
+
+__all__ = ["Lane", "OutboxEvent", "RelayProcess"]

@@ -1,0 +1,147 @@
+"""The outbox table, and who is draining it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from django_strangler.clock import DatabaseNow
+from django_strangler.events import JSON, Event, new_id
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class DatabaseTimeField(models.DateTimeField):  # type: ignore[type-arg]
+    """A time that the INSERT takes from the database and brings back."""
+
+    # What Django calls this on its own generated fields; it saves a second statement.
+    db_returning = True
+
+
+class OutboxQuerySet(models.QuerySet["OutboxEvent"]):
+    """The states of a row, by the glossary's words."""
+
+    def pending(self) -> Self:
+        """Neither confirmed nor parked yet; delayed ones included."""
+        return self.filter(confirmed_at=None, parked_at=None)
+
+    def confirmed(self) -> Self:
+        """The broker has them."""
+        return self.filter(confirmed_at__isnull=False)
+
+    def parked(self) -> Self:
+        """Set aside, with a reason."""
+        return self.filter(confirmed_at=None, parked_at__isnull=False)
+
+
+class OutboxEvent(models.Model):
+    """
+    One published event.
+
+    A column that comes later is nullable or has a database default, so that the release
+    before it can go on inserting while a deployment rolls.
+    """
+
+    id = models.BigAutoField(primary_key=True)  # The order of publishing.
+    event_id = models.UUIDField(unique=True, default=new_id, editable=False)
+    type = models.CharField(max_length=255)
+    key = models.CharField(max_length=255, db_default="", default="", blank=True)
+    lane = models.SmallIntegerField(db_default=0)
+    body = models.TextField()  # JSON, encoded once.
+    size = models.IntegerField(db_default=0)  # Of the body, in bytes.
+    headers = models.JSONField(default=dict)
+    correlation_id = models.CharField(max_length=255, db_default="", default="")
+    published_at = DatabaseTimeField(db_default=DatabaseNow())
+    # Set for a delayed event only, which stands outside the order.
+    available_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.IntegerField(db_default=0, default=0)  # Refusals of this event.
+    retry_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.CharField(max_length=2000, db_default="", default="")
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    parked_at = models.DateTimeField(null=True, blank=True)
+    parked_reason = models.CharField(max_length=32, db_default="", default="")
+
+    objects = OutboxQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        permissions = [("view_payload", "Can view the payload of events")]
+        indexes = [
+            # One index for the relay, the prune, the parked and the charts; see
+            # docs/decisions/0002-one-index.md before adding another.
+            models.Index(
+                fields=["confirmed_at", "parked_at", "available_at", "id"],
+                name="strangler_outbox_queue",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
+
+    @property
+    def payload(self) -> JSON:
+        """The payload, decoded."""
+        return json.loads(self.body)
+
+    @property
+    def state(self) -> str:
+        """``pending``, ``confirmed`` or ``parked``."""
+        if self.confirmed_at is not None:
+            return "confirmed"
+        return "pending" if self.parked_at is None else "parked"
+
+    def as_event(self) -> Event:
+        """The value that was published."""
+        return Event(
+            id=self.event_id,
+            type=self.type,
+            payload=self.payload,
+            key=self.key,
+            headers=self.headers,
+            correlation_id=self.correlation_id,
+            # Where INSERT cannot return it, it is known from the next read on.
+            published_at=cast(
+                "Any",
+                None
+                if isinstance(self.published_at, models.Expression)
+                else self.published_at,
+            ),
+        )
+
+
+class RelayProcess(models.Model):
+    """A relay that lives, or lived until ``expires_at``: its lease on its lanes."""
+
+    token = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    name = models.CharField(max_length=255)  # Host and process, for people.
+    # Long-running relays divide the lanes; the others take what nobody holds.
+    steady = models.BooleanField(db_default=True, default=True)
+    length = models.FloatField()  # Of the lease, in seconds.
+    started_at = models.DateTimeField(db_default=DatabaseNow())
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("relay")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Lane(models.Model):
+    """Who drains this slice of the keys."""
+
+    number = models.SmallIntegerField(primary_key=True)
+    # No foreign key: a relay's row may go first, and a lane's holder is compared only.
+    relay = models.UUIDField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("lane")
+
+    def __str__(self) -> str:
+        return str(self.number)

@@ -1,0 +1,161 @@
+"""What an event may look like: pure functions that return the checked value or raise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from django_strangler.events import Header, Key, key_text
+from django_strangler.exceptions import (
+    InvalidDelay,
+    InvalidHeader,
+    InvalidKey,
+    InvalidType,
+)
+
+MAX_TEXT = 255  # AMQP's short strings, in bytes; the columns, in characters.
+MAX_HEADERS = 16 * 1024  # All of them travel in one frame.
+MAX_DELAY = timedelta(days=3650)
+RESERVED = ("strangler-", "flag-", "trace")
+
+_TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+_HEADER = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_FLAG = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class NamedTruth(Protocol):
+    """A flag's decision, as far as the outbox is concerned."""
+
+    @property
+    def name(self) -> str:
+        """The flag's name."""
+
+    def __bool__(self) -> bool: ...
+
+
+def check_type(type: Any) -> str:
+    """Dotted words, because brokers route by them."""
+    if not isinstance(type, str) or not _TYPE.fullmatch(type) or len(type) > MAX_TEXT:
+        raise InvalidType(
+            f"{type!r:.300} is not an event type. Use two or more words of letters, "
+            f"digits, - and _, joined by dots, {MAX_TEXT} bytes at most: "
+            '"payment.completed".'
+        )
+    return str.__str__(type)
+
+
+def check_key(key: Key) -> str:
+    """The key as text."""
+    text = key_text(key)
+    if len(text) > MAX_TEXT or not _is_clean(text):
+        raise InvalidKey(
+            f"The key {text!r:.80} has {len(text)} characters. A key has {MAX_TEXT} at "
+            "most, no NUL and no half surrogate pair; publish a digest of a longer one."
+        )
+    return text
+
+
+def check_correlation_id(value: Any) -> str:
+    """An opaque text that AMQP can carry."""
+    if value is None:
+        return ""
+    text = str(value)
+    if not _is_clean(text) or len(text.encode()) > MAX_TEXT:
+        raise InvalidHeader(
+            f"The correlation id {text!r:.80} is longer than {MAX_TEXT} bytes, or "
+            "contains NUL or half a surrogate pair."
+        )
+    return text
+
+
+def check_headers(headers: Mapping[str, Header] | None) -> dict[str, Header]:
+    """The caller's own headers."""
+    if not headers:
+        return {}
+    if not isinstance(headers, Mapping):
+        raise InvalidHeader(f"headers is a {type(headers).__name__}, not a dict.")
+    checked: dict[str, Header] = {}
+    size = 0
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER.fullmatch(name):
+            raise InvalidHeader(
+                f"{name!r:.80} is not a header's name: lower-case letters, digits, "
+                "dots, - and _."
+            )
+        if name.startswith(RESERVED):
+            raise InvalidHeader(
+                f"The header {name!r:.80} is reserved: names must not start with "
+                f"{', '.join(RESERVED)}. Choose another name."
+            )
+        checked[name] = _check_value(name, value)
+        size += len(name) + len(str(value).encode())
+        if len(name) > MAX_TEXT or size > MAX_HEADERS:
+            raise InvalidHeader(
+                f"The headers are too large at {name!r:.80}: a name has {MAX_TEXT} "
+                f"bytes at most, all of them together {MAX_HEADERS}. Use the payload."
+            )
+    return checked
+
+
+def _check_value(name: str, value: Any) -> Header:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return int(value)
+    if isinstance(value, str) and _is_clean(value):
+        return str.__str__(value)
+    raise InvalidHeader(
+        f"The header {name!r:.80} has the value {value!r:.80}. Headers are texts without "
+        "NUL, whole numbers of 64 bits, or booleans."
+    )
+
+
+def flag_headers(flags: Iterable[NamedTruth]) -> dict[str, Header]:
+    """The decisions that travel with the event: ``flag-<name>``, on or off."""
+    headers: dict[str, Header] = {}
+    for flag in flags:
+        name = getattr(flag, "name", None)
+        if not isinstance(name, str) or not _FLAG.fullmatch(name) or len(name) > 200:
+            raise InvalidHeader(
+                f"flags holds {flag!r:.80}, which has no flag's name. Pass what "
+                "feature_flags.evaluate() returned."
+            )
+        headers[f"flag-{name.lower()}"] = "on" if flag else "off"
+    return headers
+
+
+def check_delay(delay: Any) -> float | datetime | None:
+    """Seconds to wait, or the aware time to wait for."""
+    if delay is None:
+        return None
+    if isinstance(delay, datetime):
+        if delay.utcoffset() is None:
+            raise InvalidDelay(
+                f"delay is the naive datetime {delay}. Give it a time zone: "
+                "timezone.make_aware(…), or pass a timedelta."
+            )
+        return delay
+    if isinstance(delay, timedelta):
+        delay = delay.total_seconds()
+    if isinstance(delay, bool) or not isinstance(delay, (int, float)):
+        raise InvalidDelay(
+            f"delay is {delay!r:.80}. Pass seconds, a timedelta or an aware datetime."
+        )
+    if not 0 <= delay <= MAX_DELAY.total_seconds():
+        raise InvalidDelay(
+            f"delay is {delay} s; it must lie between 0 and {MAX_DELAY.days} days."
+        )
+    return float(delay) or None
+
+
+def _is_clean(text: str) -> bool:
+    """Whether every database and broker can hold this text."""
+    if "\x00" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
