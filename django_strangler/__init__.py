@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from django_strangler.inbox.subscribers import subscribe
     from django_strangler.outbox.publishing import publish_event, publish_events
 
-__all__ = ["publish_event", "publish_events"]
+__all__ = ["publish_event", "publish_events", "subscribe"]
 
 _HOMES = {
     "publish_event": "django_strangler.outbox.publishing",
     "publish_events": "django_strangler.outbox.publishing",
+    "subscribe": "django_strangler.inbox.subscribers",
 }
 
 

@@ -53,6 +53,14 @@ class OutboxUnavailable(StranglerError):
     """The database alias does not exist, or has no outbox table."""
 
 
+class InvalidSubscriber(StranglerError):
+    """A subscriber cannot be registered like this."""
+
+
+class BrokenTransaction(StranglerError):
+    """A subscriber ended or broke the transaction that its inbox row is in."""
+
+
 class BrokerError(StranglerError):
     """The broker cannot be used as it is configured."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_strangler.inbox.models import ConsumerProcess, InboxEntry
 from django_strangler.outbox.models import Lane, OutboxEvent, RelayProcess
 
-__all__ = ["Lane", "OutboxEvent", "RelayProcess"]
+__all__ = ["ConsumerProcess", "InboxEntry", "Lane", "OutboxEvent", "RelayProcess"]
