@@ -5,6 +5,15 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 
 
+def shown(value: object) -> str:
+    """A value as error messages show it: short, and never an error itself."""
+    try:
+        text = repr(value)
+    except Exception:  # An integer of 5,000 digits, say, or a broken __repr__.
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 class StranglerError(Exception):
     """The base of every error that django-strangler raises on purpose."""
 
