@@ -31,6 +31,8 @@ class Outgoing(NamedTuple):
     correlation_id: str
     published_at: datetime  # Aware.
     attempts: int  # Refusals so far.
+    lane: int = 0
+    order_key: str = ""  # The key, but for a delayed event: it stands outside the order.
 
 
 class Kind(enum.Enum):
