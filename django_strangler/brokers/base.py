@@ -32,7 +32,9 @@ class Outgoing(NamedTuple):
     published_at: datetime  # Aware.
     attempts: int  # Refusals so far.
     lane: int = 0
-    order_key: str = ""  # The key, but for a delayed event: it stands outside the order.
+    order_key: str = (
+        ""  # The key, but for a delayed event: it stands outside the order.
+    )
 
 
 class Kind(enum.Enum):
