@@ -55,7 +55,8 @@ def broker_class(urls: tuple[str, ...]) -> type[Broker]:
         found = import_string(path)
     except ImportError as error:
         raise ConfigurationError(
-            f"STRANGLER['BROKER_URL'] names {path!r}, which cannot be imported: {error}."
+            f"STRANGLER['BROKER_URL'] names {path!r}, which cannot be imported: "
+            f"{error}."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Broker)):
         raise ConfigurationError(

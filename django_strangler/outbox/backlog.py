@@ -1,8 +1,8 @@
 """
 What a relay has in memory, and what of it may be sent: the rule of order.
 
-An event is sent only when every older event of its key is confirmed or parked. So of one
-key at most one event is under way; those behind it wait here, or in the table.
+An event is sent only when every older event of its key is confirmed or parked. So at
+most one event of a key is under way; those behind it wait here, or in the table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .store import Due
 
 
 class Backlog:
-    """Events read and not yet marked. Pure bookkeeping: no database, no broker, no clock."""
+    """Events read and not yet marked: bookkeeping, without database, broker or clock."""
 
     def __init__(self, *, capacity: int) -> None:
         self._capacity = capacity  # Of events that wait behind others of their key.
@@ -26,7 +26,9 @@ class Backlog:
         self._busy: set[str] = set()  # Keys with an event ready or under way.
         # Keys with more pending events than are kept here; read again when free.
         self._crowded: set[str] = set()
-        self._held: dict[str | int, float] = {}  # Keys, or rows without one: until when.
+        self._held: dict[
+            str | int, float
+        ] = {}  # Keys, or rows without one: until when.
         self.sent: dict[int, Outgoing] = {}
         self.sent_bytes = 0
         self.confirmed: list[Outgoing] = []  # By the broker, not yet marked.
@@ -95,7 +97,7 @@ class Backlog:
 
     def take(self, count: int, size: int) -> list[Outgoing]:
         """The next events to send: at most ``count``, and ``size`` bytes of bodies."""
-        taken = []
+        taken: list[Outgoing] = []
         while self._ready and len(taken) < count:
             event = self._ready[0]
             if self.sent_bytes + event.size > size and self.sent:
@@ -132,7 +134,7 @@ class Backlog:
                 self.has_more = True
 
     def hold(self, event: Outgoing, until: float) -> None:
-        """Keep an event, and its key, back; what waits behind it is read again later."""
+        """Keep back an event and its key; what waits behind it is read again later."""
         self._held[event.order_key or event.row] = until
         self.forget_key(event.order_key)
 
@@ -151,7 +153,7 @@ class Backlog:
             self.has_more = True
 
     def forget_unsent(self, lanes: Collection[int] | None = None) -> None:
-        """Drop what has not been sent, of these lanes or of all: it will be read again."""
+        """Drop what has not been sent, of these lanes or of all: it is read again."""
         self._ready = deque(
             event
             for event in self._ready
@@ -180,7 +182,8 @@ class Backlog:
         key = event.order_key
         queue = self._waiting.get(key)
         # A fair share: a few crowded keys must not fill the memory for all others.
-        share = min(self._capacity // 4, max(8, self._capacity // (len(self._waiting) + 1)))
+        fair = self._capacity // (len(self._waiting) + 1)
+        share = min(self._capacity // 4, max(8, fair))
         full = self._waiting_count >= self._capacity
         if full or (queue is not None and len(queue) >= share):
             self._crowded.add(key)

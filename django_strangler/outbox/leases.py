@@ -3,7 +3,7 @@ Lanes under lease: which slices of the keys this relay may drain, and until when
 
 Live steady relays divide the lanes evenly. A relay has one row with one lease; a lane's
 row only names its holder. So a renewal is one statement, whatever the number of lanes,
-and a lease's length and token are there for relays of other versions and settings to read.
+and relays of other versions and settings can read how long the lease is, and whose.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from django_strangler.clock import DatabaseNow, seconds_until_sql
 
@@ -56,7 +56,9 @@ class Leases:
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self.token = uuid4()
         self.lanes: frozenset[int] = frozenset()
-        self.leaving: frozenset[int] = frozenset()  # To be given back once they are quiet.
+        self.leaving: frozenset[int] = (
+            frozenset()
+        )  # To be given back once they are quiet.
         self.held_by_others = 0
         self._connection = connection
         self._alias = connection.alias
@@ -135,8 +137,8 @@ class Leases:
 
     def _renew(self) -> bool:
         asked = self._monotonic()
-        # A lease that has run out is not revived: it may be in use elsewhere. Nor is one
-        # that ends later than it can, as after the database's clock was set back.
+        # A lease that has run out is not revived: somebody may have taken over. Nor is
+        # one that ends later than it can: the database's clock was set back.
         renewed = (
             self._relays()
             .filter(
@@ -162,17 +164,17 @@ class Leases:
     # The lanes
 
     def _look(self) -> None:
-        """See who lives and who holds what; take what is due to us, or begin to give."""
+        """See who lives and who holds what; take what is due to us, or plan to give."""
         self._looked = self._monotonic()
         holders, others = self._read()
         if len(holders) < LANES:
-            self._lanes().bulk_create(
-                [Lane(number=number) for number in range(LANES) if number not in holders],
-                ignore_conflicts=True,
-            )
+            missing = [Lane(number=n) for n in range(LANES) if n not in holders]
+            self._lanes().bulk_create(missing, ignore_conflicts=True)
             holders, others = self._read()
         live = {other.token for other in others if other.is_live} | {self.token}
-        self.lanes = frozenset(n for n, holder in holders.items() if holder == self.token)
+        self.lanes = frozenset(
+            n for n, holder in holders.items() if holder == self.token
+        )
         self.leaving &= self.lanes
         free = [n for n, h in holders.items() if h is None or h not in live]
         self.held_by_others = LANES - len(self.lanes) - len(free)
@@ -233,8 +235,8 @@ class Leases:
                 others.append(Other(uuid, bool(steady), is_live))
         return dict(sorted(holders.items())), others
 
-    def _lanes(self):  # type: ignore[no-untyped-def]
+    def _lanes(self) -> QuerySet[Lane]:
         return Lane.objects.using(self._alias)
 
-    def _relays(self):  # type: ignore[no-untyped-def]
+    def _relays(self) -> QuerySet[RelayProcess]:
         return RelayProcess.objects.using(self._alias)

@@ -67,6 +67,7 @@ class Relay:
         self.settings = settings or conf.current()
         self.stop = stop or threading.Event()
         self.totals = Totals()
+        self.on_progress: Callable[[Totals], object] = lambda totals: None
         self.connection: BaseDatabaseWrapper = connections[alias]
         self.broker = broker or make_broker(self.settings)
         self.store = Store(self.connection)
@@ -84,7 +85,7 @@ class Relay:
         self._polled_at = float("-inf")
         self._oldest_unmarked: float | None = None
         self._awake_until = 0.0
-        self._misses: dict[str | int, int] = {}  # Back-pressure in a row, by key or row.
+        self._misses: dict[str | int, int] = {}  # In a row, by key or row.
         self._database_failures = 0
         self._database_error: Exception | None = None
         self._trouble = ""
@@ -178,6 +179,7 @@ class Relay:
         self._report_trouble()
         busy = self._settle(self.broker.outcomes(0))
         busy |= self._mark()
+        self.on_progress(self.totals)
         if self.leases.leaving:
             self._hand_over()
         if not self.leases.is_valid:

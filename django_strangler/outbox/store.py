@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import UUIDField
 
 from django_strangler.brokers.base import Outgoing
 from django_strangler.clock import now_sql, seconds_until_sql
@@ -44,13 +45,15 @@ class Store:
         self._vendor = vendor
         self._table = quote(OutboxEvent._meta.db_table)
         self._key = quote("key")
-        self._to_uuid: Callable[[Any], UUID] = (
-            (lambda value: value) if vendor == "postgresql" else lambda v: UUID(str(v))
-        )
+        # PostgreSQL converts both quicker than the driver does.
+        event_id, published_at = "event_id", "published_at"
+        if vendor == "postgresql":
+            event_id = "CAST(event_id AS text)"
+            published_at = "CAST(EXTRACT(EPOCH FROM published_at) * 1000000 AS bigint)"
         self._columns = (
-            f"id, event_id, type, {self._key}, "
+            f"id, {event_id}, type, {self._key}, "
             f"CASE WHEN size <= {LARGE} THEN body END, size, headers, correlation_id, "
-            "published_at, attempts, lane"
+            f"{published_at}, attempts, lane"
         )
 
     def prepare(self) -> None:
@@ -84,7 +87,8 @@ class Store:
         Always from the lowest on: an older id may have committed since the last read,
         and with it, in a later transaction, its successor.
         """
-        where, params = self._lanes(lanes), []
+        where = self._lanes(lanes)
+        params: list[Any] = []
         if without_rows:
             where += f" AND {self._not_in(without_rows)}"
         if without_keys:
@@ -120,9 +124,8 @@ class Store:
 
     def bodies(self, rows: Iterable[int]) -> dict[int, str]:
         """The bodies of large events."""
-        return dict(
-            self._fetch(f"SELECT id, body FROM {self._table} WHERE id IN ({_list(rows)})")
-        )
+        wanted = f"WHERE id IN ({_list(rows)})"
+        return dict(self._fetch(f"SELECT id, body FROM {self._table} {wanted}"))
 
     # Marking
 
@@ -171,9 +174,11 @@ class Store:
         # better by now.
         lane = self.connection.ops.quote_name(Lane._meta.db_table)
         return self._execute(
-            f"UPDATE {self._table} SET {assignments} WHERE id IN ({_list(sorted(rows))})"
-            f" AND confirmed_at IS NULL AND parked_at IS NULL AND EXISTS (SELECT 1 FROM "
-            f"{lane} WHERE {lane}.number = {self._table}.lane AND {lane}.relay = %s)",
+            f"UPDATE {self._table} SET {assignments} "
+            f"WHERE id IN ({_list(sorted(rows))}) "
+            "AND confirmed_at IS NULL AND parked_at IS NULL AND EXISTS "
+            f"(SELECT 1 FROM {lane} WHERE {lane}.number = {self._table}.lane "
+            f"AND {lane}.relay = %s)",
             [*params, self._from_uuid(token)],
         )
 
@@ -183,21 +188,23 @@ class Store:
         wait = seconds_until_sql(self._vendor, "retry_at")
         rows = self._fetch(
             f"SELECT {self._columns}, {order_key}, "
-            f"CASE WHEN retry_at IS NULL THEN NULL ELSE {wait} END FROM {self._table} WHERE confirmed_at IS NULL AND parked_at IS NULL "
-            f"{where}",
+            f"CASE WHEN retry_at IS NULL THEN NULL ELSE {wait} END FROM {self._table} "
+            f"WHERE confirmed_at IS NULL AND parked_at IS NULL {where}",
             params,
         )
-        to_uuid, aware = self._to_uuid, _aware_converter()
+        aware = _aware_converter()
+        # The text is what PostgreSQL gives; the others store it without its dashes.
+        id_text = str if self._vendor == "postgresql" else _uuid_text
         return [
             Due(
                 Outgoing(
                     row,
-                    str(to_uuid(event_id)),
+                    id_text(event_id),
                     type,
                     key,
                     body,
                     size,
-                    json.loads(headers),
+                    _decode(headers)[0],
                     correlation_id,
                     aware(published_at),
                     attempts,
@@ -240,14 +247,13 @@ class Store:
         return self._key
 
     def _from_uuid(self, value: UUID) -> Any:
-        return OutboxEvent._meta.get_field("event_id").get_db_prep_value(
-            value, self.connection
-        )
+        return UUIDField().get_db_prep_value(value, self.connection)
 
     def _fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self.connection.cursor() as cursor:
             cursor.execute(sql, list(params))
-            return cursor.fetchall()
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
 
     def _execute(self, sql: str, params: Sequence[Any] = ()) -> int:
         with self.connection.cursor() as cursor:
@@ -263,11 +269,21 @@ def _marks(values: Sequence[Any]) -> str:
     return ",".join(["%s"] * len(values))
 
 
+def _uuid_text(value: Any) -> str:
+    return str(UUID(str(value)))
+
+
+_decode = json.JSONDecoder().raw_decode
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
 def _aware_converter() -> Callable[[Any], datetime]:
     """From what the driver returns to an aware time."""
     zone = timezone.utc if settings.USE_TZ else ZoneInfo(settings.TIME_ZONE)
 
     def aware(value: Any) -> datetime:
+        if isinstance(value, int):
+            return _EPOCH + timedelta(microseconds=value)
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
         result: datetime = value if value.tzinfo else value.replace(tzinfo=zone)
