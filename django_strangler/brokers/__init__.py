@@ -42,8 +42,8 @@ def broker_path(urls: tuple[str, ...]) -> str:
     if "://" in urls[0] and scheme not in _SCHEMES:
         raise ConfigurationError(
             f"STRANGLER['BROKER_URL'] starts with {scheme}://, which is no broker. Use "
-            f"one of {', '.join(f'{name}://' for name in _SCHEMES)}, or the dotted path "
-            "of a Broker class."
+            f"one of {', '.join(f'{name}://' for name in _SCHEMES)}, or the dotted "
+            "path of a Broker class."
         )
     return _SCHEMES.get(scheme, scheme)
 
