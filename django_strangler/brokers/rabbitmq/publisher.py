@@ -181,8 +181,8 @@ class Publisher:
             self._on_closed(error.reply_code, error.reply_text, self.take_all())
 
 
-# Private in pika, present from 1.0 to 1.4, and worth a third of the speed: a whole batch
-# is one write. Without it, each event takes the public way.
+# Private in pika, present from 1.0 to 1.4, and worth a third of the speed: a whole
+# batch is one write. Without it, each event takes the public way.
 _output: Callable[[Any, list[bytes]], None] | None = getattr(
     pika.SelectConnection, "_output_marshaled_frames", None
 )
