@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_strangler.feature_flags.models import Flag, FlagChange, FlagVersion
 from django_strangler.outbox.models import Lane, OutboxEvent, RelayProcess
 
-__all__ = ["Lane", "OutboxEvent", "RelayProcess"]
+__all__ = ["Flag", "FlagChange", "FlagVersion", "Lane", "OutboxEvent", "RelayProcess"]
