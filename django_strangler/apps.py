@@ -15,3 +15,6 @@ class StranglerConfig(AppConfig):
 
     def ready(self) -> None:
         from django_strangler import checks  # noqa: F401  (registers them)
+        from django_strangler.outbox import journal
+
+        journal.connect()

@@ -57,6 +57,8 @@ def _local_offset() -> int:
 class DatabaseNow(models.Expression):
     """The database's time when the statement runs, as a value for a DateTimeField."""
 
+    allowed_default = True
+
     def __init__(self, seconds: float = 0.0) -> None:
         super().__init__(output_field=models.DateTimeField())
         self.seconds = float(seconds)

@@ -36,8 +36,8 @@ def broker_class(urls: tuple[str, ...]) -> type[Broker]:
     except ImportError as error:
         known = ", ".join(f"{name}://" for name in _SCHEMES)
         raise ConfigurationError(
-            f"STRANGLER['BROKER_URL'] names {shown_url(urls[0])!r}, which is no broker: "
-            f"{error}. Use one of {known}, or the dotted path of a Broker class."
+            f"STRANGLER['BROKER_URL'] names {shown_url(urls[0])!r}, which is no broker "
+            f"({error}). Use one of {known}, or the dotted path of a Broker class."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Broker)):
         raise ConfigurationError(

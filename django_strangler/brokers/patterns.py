@@ -23,5 +23,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     # Each word carries the dot in front of it, so that # can stand for no word at all.
     words = {"*": r"\.[^.]+", "#": r"(?:\.[^.]+)*"}
     return re.compile(
-        "".join(words.get(word) or rf"\.{re.escape(word)}" for word in pattern.split("."))
+        "".join(
+            words.get(word) or rf"\.{re.escape(word)}" for word in pattern.split(".")
+        )
     )

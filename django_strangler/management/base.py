@@ -1,0 +1,107 @@
+"""What the commands share: exit codes, stopping on a signal, progress on a terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    OutputWrapper,
+)
+
+from django_strangler.exceptions import BrokerUnreachable, StranglerError
+
+UNREACHABLE = 4
+
+
+class StranglerCommand(BaseCommand):
+    """A command whose errors of ours become one line and an exit code."""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        """Run it; 1 is an error, 2 wrong usage, 4 a broker that cannot be reached."""
+        try:
+            return super().execute(*args, **options)
+        except BrokerUnreachable as error:
+            raise CommandError(str(error), returncode=UNREACHABLE) from error
+        except StranglerError as error:
+            raise CommandError(str(error)) from error
+
+    def add_database_argument(self, parser: CommandParser, **options: Any) -> None:
+        """``--database``, as Django's own commands have it."""
+        parser.add_argument("--database", metavar="ALIAS", **options)
+
+    def confirmed(self, question: str, *, ask: bool) -> bool:
+        """Ask before doing it, unless told not to."""
+        if not ask:
+            return True
+        if not sys.stdin.isatty():
+            raise CommandError("Nobody is there to ask. Pass --no-input to go on.")
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT ask to stop; a second one is handled as usual."""
+
+    def ask(signum: int, frame: object) -> None:
+        stop.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Progress:
+    """A bar with rate and time left on a terminal; nothing anywhere else."""
+
+    WIDTH = 30
+
+    def __init__(self, out: OutputWrapper | TextIO, total: int) -> None:
+        self._out = out
+        self._total = total
+        self._started = time.monotonic()
+        self._drawn = 0.0
+        self.is_shown = out.isatty()
+
+    def _write(self, text: str) -> None:
+        # Django's wrapper ends each write with a new line, unless told not to.
+        if isinstance(self._out, OutputWrapper):
+            self._out.write(text, ending="")
+        else:
+            self._out.write(text)
+        self._out.flush()
+
+    def show(self, done: int, *, last: bool = False) -> None:
+        """Draw how far it is, ten times a second at most."""
+        now = time.monotonic()
+        if not self.is_shown or (now - self._drawn < 0.1 and not last):
+            return
+        self._drawn = now
+        total = max(self._total, done)
+        rate = done / max(now - self._started, 0.001)
+        full = self.WIDTH * done // total if total else self.WIDTH
+        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        bar = "█" * full + "·" * (self.WIDTH - full)
+        end = "\n" if last else ""
+        text = f"\r{bar} {done:,} of {total:,}, {rate:,.0f}/s{left}\033[K{end}"
+        self._write(text)

@@ -1,0 +1,105 @@
+"""``manage.py replay_events``: send events again, on purpose."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from django_strangler.brokers.patterns import is_pattern
+from django_strangler.management.base import Progress, StranglerCommand
+from django_strangler.outbox import replay
+
+
+class Command(StranglerCommand):
+    """Send parked or confirmed events again."""
+
+    help = (
+        "Makes parked events pending again, so that a relay sends them; with "
+        "--confirmed, events that were delivered before. Shows first what it would do."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Which events; everything given must be true of an event."""
+        parser.add_argument("--id", type=UUID, action="append", default=[])
+        parser.add_argument("--type", default="", help="A pattern: 'payment.*', '#'.")
+        parser.add_argument("--key", help="Exactly this key.")
+        parser.add_argument("--since", type=_moment, help="Published then or later.")
+        parser.add_argument("--until", type=_moment, help="Published before then.")
+        parser.add_argument("--reason", default="", help="The reason of the parking.")
+        parser.add_argument(
+            "--unroutable",
+            action="store_const",
+            const="unroutable",
+            dest="reason",
+            help="Those that no queue was bound for.",
+        )
+        parser.add_argument(
+            "--confirmed",
+            action="store_true",
+            help="Events that were delivered, instead of parked ones.",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Only show what would be done."
+        )
+        parser.add_argument(
+            "--no-input", action="store_false", dest="ask", help="Do not ask."
+        )
+        self.add_database_argument(parser, default="default")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Show, ask, replay."""
+        if options["type"] and not is_pattern(options["type"]):
+            raise CommandError(
+                f"{options['type']!r} is not a pattern of types, such as 'payment.*'.",
+                returncode=2,
+            )
+        selection = replay.Selection(
+            ids=options["id"],
+            pattern=options["type"],
+            key=options["key"],
+            published_from=options["since"],
+            published_until=options["until"],
+            parked_reason=options["reason"],
+            confirmed=options["confirmed"],
+        )
+        if not selection:
+            raise CommandError(
+                "Say which events: --id, --type, --key, --since, --until, --reason or "
+                "--unroutable. For all of them: --type '#'.",
+                returncode=2,
+            )
+        if options["confirmed"] and options["reason"]:
+            raise CommandError(
+                "A confirmed event was not parked: drop --confirmed or the reason.",
+                returncode=2,
+            )
+        rows = self._show(selection, options["database"])
+        if not rows or options["dry_run"]:
+            return
+        if not self.confirmed(f"Send {len(rows):,} events again?", ask=options["ask"]):
+            self.stdout.write("Nothing was done.")
+            return
+        progress, done = Progress(self.stdout, len(rows)), 0
+        for count in replay.replay(rows, using=options["database"]):
+            done += count
+            progress.show(done)
+        self.stdout.write(f"{done:,} events are pending again.")
+
+    def _show(self, selection: replay.Selection, database: str) -> list[int]:
+        chosen = replay.select(selection, using=database)
+        for (type, reason), count in sorted(chosen.counts.items()):
+            self.stdout.write(f"{count:>9,}  {type}  {reason or 'confirmed'}")
+        if not chosen.rows:
+            self.stdout.write("No event matches.")
+        return chosen.rows
+
+
+def _moment(text: str) -> Any:
+    value = parse_datetime(text)
+    if value is None:
+        raise ValueError(text)
+    return timezone.make_aware(value) if timezone.is_naive(value) else value

@@ -1,0 +1,242 @@
+"""
+Lanes under lease: which slices of the keys this relay may drain, and until when.
+
+Live steady relays divide the lanes evenly. A relay has one row with one lease; a lane's
+row only names its holder. So a renewal is one statement, whatever the number of lanes,
+and relays of other versions and settings can read how long the lease is, and whose.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q, QuerySet
+
+from django_strangler.clock import DatabaseNow, seconds_until_sql
+
+from .lanes import LANES
+from .models import Lane, RelayProcess
+
+logger = logging.getLogger("django_strangler.outbox.leases")
+
+LOOK_INTERVAL = 1.8  # A dead relay's lanes are taken over within lease + 2 s.
+GRACE = 0.25  # A renewal may be committing while we look.
+FORGET_AFTER = 86400.0
+
+
+class Other(NamedTuple):
+    """Another relay's row."""
+
+    token: UUID
+    steady: bool
+    is_live: bool
+
+
+class Leases:
+    """This relay's hold on lanes. Driven by the relay's loop; no thread of its own."""
+
+    def __init__(
+        self,
+        connection: BaseDatabaseWrapper,
+        *,
+        length: float,
+        steady: bool = True,
+        name: str = "",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.length = length
+        self.steady = steady
+        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self.token = uuid4()
+        self.lanes: frozenset[int] = frozenset()
+        self.leaving: frozenset[int] = (
+            frozenset()
+        )  # To be given back once they are quiet.
+        self.held_by_others = 0
+        self._connection = connection
+        self._alias = connection.alias
+        self._monotonic = monotonic
+        self._joined = False
+        self._valid_until = 0.0
+        self._renewed = 0.0
+        self._looked = float("-inf")
+        self._look_interval = min(LOOK_INTERVAL, length / 4)
+
+    @property
+    def is_valid(self) -> bool:
+        """
+        Whether the lease still holds, by this process's own clock.
+
+        Counted from when the last renewal was asked for: however long the answer took,
+        the database cannot have counted from an earlier moment.
+        """
+        return self._joined and self._monotonic() < self._valid_until
+
+    @property
+    def seconds_left(self) -> float:
+        """For how long the lease holds without a renewal."""
+        return max(0.0, self._valid_until - self._monotonic())
+
+    def keep(self) -> frozenset[int]:
+        """
+        Renew what is due and look at the others now and then.
+
+        Returns the lanes lost since the last call, whatever the reason.
+        """
+        before = self.lanes
+        now = self._monotonic()
+        if self._joined and now >= self._valid_until:
+            # Paused, or the database was away: somebody else may have the lanes.
+            self._forget()
+        if not self._joined:
+            self._join()
+        elif now >= self._renewed + self.length / 3 and not self._renew():
+            self._forget()
+            self._join()
+        if self._monotonic() >= self._looked + self._look_interval:
+            self._look()
+        return before - self.lanes
+
+    def give_back(self, lanes: frozenset[int]) -> None:
+        """Release these lanes now."""
+        self._lanes().filter(number__in=lanes, relay=self.token).update(relay=None)
+        self.lanes -= lanes
+        self.leaving -= lanes
+
+    def leave(self) -> None:
+        """Release everything at once."""
+        if self._joined:
+            self._lanes().filter(relay=self.token).update(relay=None)
+            self._relays().filter(token=self.token).delete()
+        self._forget()
+
+    # The relay's own row
+
+    def _join(self) -> None:
+        asked = self._monotonic()
+        self._relays().create(
+            token=self.token,
+            name=self.name[:255],
+            steady=self.steady,
+            length=self.length,
+            started_at=DatabaseNow(),
+            expires_at=DatabaseNow(self.length),
+        )
+        self._renewed = asked
+        self._valid_until = asked + self.length
+        self._joined = True
+        self._looked = float("-inf")
+        self._relays().filter(expires_at__lt=DatabaseNow(-FORGET_AFTER)).delete()
+
+    def _renew(self) -> bool:
+        asked = self._monotonic()
+        # A lease that has run out is not revived: somebody may have taken over. Nor is
+        # one that ends later than it can: the database's clock was set back.
+        renewed = (
+            self._relays()
+            .filter(
+                token=self.token,
+                expires_at__gt=DatabaseNow(),
+                expires_at__lte=DatabaseNow(self.length),
+            )
+            .update(expires_at=DatabaseNow(self.length))
+        )
+        if not renewed:
+            return False
+        self._renewed = asked
+        self._valid_until = asked + self.length
+        return True
+
+    def _forget(self) -> None:
+        # A token is never used again, or an old opinion of ours could come true.
+        self.token = uuid4()
+        self.lanes = self.leaving = frozenset()
+        self._joined = False
+        self._valid_until = 0.0
+
+    # The lanes
+
+    def _look(self) -> None:
+        """See who lives and who holds what; take what is due to us, or plan to give."""
+        self._looked = self._monotonic()
+        holders, others = self._read()
+        if len(holders) < LANES:
+            missing = [Lane(number=n) for n in range(LANES) if n not in holders]
+            self._lanes().bulk_create(missing, ignore_conflicts=True)
+            holders, others = self._read()
+        live = {other.token for other in others if other.is_live} | {self.token}
+        self.lanes = frozenset(
+            n for n, holder in holders.items() if holder == self.token
+        )
+        self.leaving &= self.lanes
+        free = [n for n, h in holders.items() if h is None or h not in live]
+        self.held_by_others = LANES - len(self.lanes) - len(free)
+        steady = {other.token for other in others if other.is_live and other.steady}
+        share = self._share(steady) if self.steady else LANES
+        staying = self.lanes - self.leaving
+        if len(staying) > share:
+            # The highest first, so that two looks choose alike.
+            self.leaving |= frozenset(sorted(staying)[share:])
+        elif len(staying) < share:
+            wanted = frozenset(sorted(self.leaving)[: share - len(staying)])
+            self.leaving -= wanted
+            self._claim(free[: share - len(staying) - len(wanted)], holders)
+
+    def _share(self, steady: set[UUID]) -> int:
+        """How many lanes are ours when live steady relays divide them evenly."""
+        tokens = sorted(steady | {self.token})
+        share, left = divmod(LANES, len(tokens))
+        return share + (tokens.index(self.token) < left)
+
+    def _claim(self, free: list[int], holders: dict[int, UUID | None]) -> None:
+        if not free:
+            return
+        # Compared with what was seen: of two that claim a lane, one gets it.
+        dead = {holder for number in free if (holder := holders[number]) is not None}
+        claimed = (
+            self._lanes()
+            .filter(Q(relay=None) | Q(relay__in=dead), number__in=free)
+            .update(relay=self.token)
+        )
+        if claimed:
+            mine = self._lanes().filter(relay=self.token)
+            self.lanes = frozenset(mine.values_list("number", flat=True))
+            logger.info("%s drains %d of %d lanes", self.name, len(self.lanes), LANES)
+
+    def _read(self) -> tuple[dict[int, UUID | None], list[Other]]:
+        """Lanes and relays in one statement."""
+        quote = self._connection.ops.quote_name
+        remaining = seconds_until_sql(self._connection.vendor, "expires_at")
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT number, relay, NULL, NULL, NULL FROM "
+                f"{quote(Lane._meta.db_table)} UNION ALL "
+                f"SELECT NULL, token, steady, length, {remaining} FROM "
+                f"{quote(RelayProcess._meta.db_table)}",
+                [],
+            )
+            rows = cursor.fetchall()
+        holders: dict[int, UUID | None] = {}
+        others = []
+        for number, token, steady, length, left in rows:
+            uuid = None if token is None else UUID(str(token))
+            if number is not None:
+                holders[number] = uuid
+            elif uuid is not None and uuid != self.token:
+                # A lease that ends later than it can was written by another clock.
+                is_live = -GRACE < float(left) <= float(length) + GRACE
+                others.append(Other(uuid, bool(steady), is_live))
+        return dict(sorted(holders.items())), others
+
+    def _lanes(self) -> QuerySet[Lane]:
+        return Lane.objects.using(self._alias)
+
+    def _relays(self) -> QuerySet[RelayProcess]:
+        return RelayProcess.objects.using(self._alias)

@@ -1,0 +1,292 @@
+"""
+The relay's SQL: what it reads and what it marks, on one connection.
+
+Plain SQL rather than the ORM, because this is the path of every event: a read is one
+statement and one snapshot, a mark is one statement in autocommit for a whole batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import UUIDField
+
+from django_strangler.brokers.base import Outgoing
+from django_strangler.clock import now_sql, seconds_until_sql
+
+from .lanes import LANES
+from .models import Lane, OutboxEvent
+
+LARGE = 16 * 1024  # Bodies over this are fetched when their turn comes.
+_ERROR_LENGTH = 2000
+
+
+class Due(NamedTuple):
+    """A pending event, and for how long it has to wait until its next attempt."""
+
+    event: Outgoing
+    wait: float  # Seconds; 0 or less: now.
+
+
+class Store:
+    """Reads and marks outbox rows. All statements are short and lock no publisher."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+        quote = connection.ops.quote_name
+        vendor = connection.vendor
+        self._vendor = vendor
+        self._table = quote(OutboxEvent._meta.db_table)
+        self._key = quote("key")
+        # PostgreSQL converts both quicker than the driver does.
+        event_id, published_at = "event_id", "published_at"
+        if vendor == "postgresql":
+            event_id = "CAST(event_id AS text)"
+            published_at = "CAST(EXTRACT(EPOCH FROM published_at) * 1000000 AS bigint)"
+        self._columns = (
+            f"id, {event_id}, type, {self._key}, "
+            f"CASE WHEN size <= {LARGE} THEN body END, size, headers, correlation_id, "
+            f"{published_at}, attempts, lane"
+        )
+
+    def prepare(self) -> None:
+        """Set the session up; again after each reconnect."""
+        if self.connection.in_atomic_block:
+            return
+        # Under REPEATABLE READ, MariaDB's marks would lock the gaps that publishers
+        # insert into, and PostgreSQL's would fail where they meet another's.
+        if self._vendor == "mysql":
+            self._execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        elif self._vendor == "postgresql":
+            self._execute(
+                "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL "
+                "READ COMMITTED"
+            )
+
+    # Reading
+
+    def read(
+        self,
+        lanes: Collection[int],
+        limit: int,
+        *,
+        without_rows: Collection[int] = (),
+        without_keys: Sequence[str] = (),
+        parked_hold: bool = False,
+    ) -> list[Due]:
+        """
+        The lowest pending events of these lanes, but for what is in memory already.
+
+        Always from the lowest on: an older id may have committed since the last read,
+        and with it, in a later transaction, its successor.
+        """
+        where = self._lanes(lanes)
+        params: list[Any] = []
+        if without_rows:
+            where += f" AND {self._not_in(without_rows)}"
+        if without_keys:
+            where += f" AND {self._exact_key()} NOT IN ({_marks(without_keys)})"
+            params += without_keys
+        if parked_hold:
+            where += (
+                f" AND {self._key} NOT IN (SELECT {self._key} FROM {self._table} WHERE "
+                f"confirmed_at IS NULL AND parked_at IS NOT NULL AND {self._key} <> '')"
+            )
+        # All columns of the index in ORDER BY: that is how PostgreSQL sees that it can
+        # walk the index and stop after the limit.
+        return self._select(
+            f"{where} AND available_at IS NULL "
+            f"ORDER BY confirmed_at, parked_at, available_at, id LIMIT {int(limit)}",
+            params,
+            self._key,
+        )
+
+    def read_delayed(
+        self, lanes: Collection[int], limit: int, *, without_rows: Collection[int] = ()
+    ) -> list[Due]:
+        """Delayed events whose time has come; they stand outside the order."""
+        where = self._lanes(lanes)
+        if without_rows:
+            where += f" AND {self._not_in(without_rows)}"
+        return self._select(
+            f"{where} AND available_at <= {now_sql(self._vendor)} "
+            f"ORDER BY confirmed_at, parked_at, available_at, id LIMIT {int(limit)}",
+            [],
+            "''",
+        )
+
+    def bodies(self, rows: Iterable[int]) -> dict[int, str]:
+        """The bodies of large events."""
+        wanted = f"WHERE id IN ({_list(rows)})"
+        return dict(self._fetch(f"SELECT id, body FROM {self._table} {wanted}"))
+
+    # Marking
+
+    def confirm(self, rows: Iterable[int]) -> int:
+        """A fact: it needs no lease, and may be repeated."""
+        return self._execute(
+            f"UPDATE {self._table} SET confirmed_at = {now_sql(self._vendor)}, "
+            f"parked_at = NULL, parked_reason = '' "
+            f"WHERE id IN ({_list(sorted(rows))}) AND confirmed_at IS NULL"
+        )
+
+    def delete(self, rows: Iterable[int]) -> int:
+        """Confirm without keeping, for a RETENTION of 0."""
+        return self._execute(
+            f"DELETE FROM {self._table} WHERE id IN ({_list(sorted(rows))})"
+        )
+
+    def retry(
+        self, rows: Sequence[int], *, error: str, seconds: float, token: UUID
+    ) -> int:
+        """An opinion: after this refusal, the event waits."""
+        later = now_sql(self._vendor, f"{seconds:.6f}")
+        return self._opinion(
+            f"attempts = attempts + 1, last_error = %s, retry_at = {later}, "
+            # A delayed event is found by its time.
+            f"available_at = CASE WHEN available_at IS NULL THEN NULL ELSE {later} END",
+            [error[:_ERROR_LENGTH]],
+            rows,
+            token,
+        )
+
+    def park(self, rows: Sequence[int], *, reason: str, error: str, token: UUID) -> int:
+        """An opinion: it cannot be delivered."""
+        return self._opinion(
+            f"attempts = attempts + 1, last_error = %s, parked_reason = %s, "
+            f"parked_at = {now_sql(self._vendor)}",
+            [error[:_ERROR_LENGTH], reason],
+            rows,
+            token,
+        )
+
+    def _opinion(
+        self, assignments: str, params: list[Any], rows: Sequence[int], token: UUID
+    ) -> int:
+        # Only while the lease is ours and the row is pending: another relay may know
+        # better by now.
+        lane = self.connection.ops.quote_name(Lane._meta.db_table)
+        return self._execute(
+            f"UPDATE {self._table} SET {assignments} "
+            f"WHERE id IN ({_list(sorted(rows))}) "
+            "AND confirmed_at IS NULL AND parked_at IS NULL AND EXISTS "
+            f"(SELECT 1 FROM {lane} WHERE {lane}.number = {self._table}.lane "
+            f"AND {lane}.relay = %s)",
+            [*params, self._from_uuid(token)],
+        )
+
+    # Plumbing
+
+    def _select(self, where: str, params: Sequence[Any], order_key: str) -> list[Due]:
+        wait = seconds_until_sql(self._vendor, "retry_at")
+        rows = self._fetch(
+            f"SELECT {self._columns}, {order_key}, "
+            f"CASE WHEN retry_at IS NULL THEN NULL ELSE {wait} END FROM {self._table} "
+            f"WHERE confirmed_at IS NULL AND parked_at IS NULL {where}",
+            params,
+        )
+        aware = _aware_converter()
+        # The text is what PostgreSQL gives; the others store it without its dashes.
+        id_text = str if self._vendor == "postgresql" else _uuid_text
+        return [
+            Due(
+                Outgoing(
+                    row,
+                    id_text(event_id),
+                    type,
+                    key,
+                    body,
+                    size,
+                    _decode(headers)[0],
+                    correlation_id,
+                    aware(published_at),
+                    attempts,
+                    lane,
+                    order_key,
+                ),
+                0.0 if wait is None else float(wait),
+            )
+            for (
+                row,
+                event_id,
+                type,
+                key,
+                body,
+                size,
+                headers,
+                correlation_id,
+                published_at,
+                attempts,
+                lane,
+                order_key,
+                wait,
+            ) in rows
+        ]
+
+    def _lanes(self, lanes: Collection[int]) -> str:
+        if len(lanes) == LANES:
+            return ""
+        return f"AND lane IN ({_list(sorted(lanes)) or 'NULL'})"
+
+    def _not_in(self, rows: Collection[int]) -> str:
+        # The sum keeps MariaDB from making a thousand ranges of it.
+        column = "(id + 0)" if self._vendor == "mysql" else "id"
+        return f"{column} NOT IN ({_list(rows)})"
+
+    def _exact_key(self) -> str:
+        # Under a case-insensitive collation, a held key would hold its look-alikes.
+        if self._vendor == "mysql":
+            return f"CONVERT({self._key} USING utf8mb4) COLLATE utf8mb4_bin"
+        return self._key
+
+    def _from_uuid(self, value: UUID) -> Any:
+        return UUIDField().get_db_prep_value(value, self.connection)
+
+    def _fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, list(params))
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+
+    def _execute(self, sql: str, params: Sequence[Any] = ()) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, list(params))
+            return int(cursor.rowcount)
+
+
+def _list(rows: Iterable[int]) -> str:
+    return ",".join(map(str, rows))
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join(["%s"] * len(values))
+
+
+def _uuid_text(value: Any) -> str:
+    return str(UUID(str(value)))
+
+
+_decode = json.JSONDecoder().raw_decode
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def _aware_converter() -> Callable[[Any], datetime]:
+    """From what the driver returns to an aware time."""
+    zone = timezone.utc if settings.USE_TZ else ZoneInfo(settings.TIME_ZONE)
+
+    def aware(value: Any) -> datetime:
+        if isinstance(value, int):
+            return _EPOCH + timedelta(microseconds=value)
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        result: datetime = value if value.tzinfo else value.replace(tzinfo=zone)
+        return result
+
+    return aware

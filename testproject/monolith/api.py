@@ -1,0 +1,29 @@
+"""What the JSON views of all apps share."""
+
+import json
+from typing import TypeVar
+
+from django import forms
+from django.http import HttpRequest, JsonResponse
+
+F = TypeVar("F", bound=forms.Form)
+
+
+def read_form(form_class: type[F], request: HttpRequest) -> F:
+    """Fill a form from a JSON body."""
+    try:
+        data = json.loads(request.body)
+    except ValueError:
+        data = None
+    form = form_class(data if isinstance(data, dict) else {})
+    if not isinstance(data, dict):
+        form.add_error(None, "The body must be a JSON object.")
+    return form
+
+
+def refuse(form: forms.Form) -> JsonResponse:
+    return JsonResponse({"errors": form.errors}, status=400)
+
+
+def conflict(message: str) -> JsonResponse:
+    return JsonResponse({"errors": {"__all__": [message]}}, status=409)
