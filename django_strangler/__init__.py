@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from django_strangler import feature_flags
     from django_strangler.inbox.subscribers import subscribe
     from django_strangler.outbox.publishing import publish_event, publish_events
 
-__all__ = ["publish_event", "publish_events", "subscribe"]
+__all__ = ["feature_flags", "publish_event", "publish_events", "subscribe"]
 
 _HOMES = {
     "publish_event": "django_strangler.outbox.publishing",
@@ -20,8 +21,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # Resolved when used: an import of this package must not load models, because
     # Django imports it before the app registry is ready.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "feature_flags":
+        return import_module("django_strangler.feature_flags")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

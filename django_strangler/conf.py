@@ -38,6 +38,7 @@ class Settings:
     batch_size: int = 500  # Events marked by one statement.
     lease: float = 10.0
     poll_interval: float = 1.0
+    flag_refresh: float = 1.0  # How old a process's view of the flags may get.
     notify: bool = True  # Wake relays by NOTIFY, where the database has it.
 
 
@@ -161,6 +162,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "BATCH_SIZE": _positive,
     "LEASE": _seconds(0.5),
     "POLL_INTERVAL": _seconds(0.01),
+    "FLAG_REFRESH": _seconds(0),
     "NOTIFY": _boolean,
 }
 assert {key.lower() for key in _PARSERS} == {each.name for each in fields(Settings)}

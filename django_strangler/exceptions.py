@@ -76,3 +76,35 @@ class BrokerError(StranglerError):
 
 class BrokerUnreachable(BrokerError):
     """No broker answered."""
+
+
+class InvalidFlag(StranglerError, ValueError):
+    """The base of what can be wrong with a flag; nothing was written."""
+
+
+class InvalidFlagName(InvalidFlag):
+    """The name is not a slug."""
+
+
+class InvalidSalt(InvalidFlag):
+    """The salt cannot be hashed the same way everywhere."""
+
+
+class InvalidPercentage(InvalidFlag):
+    """Not between 0 and 100, or finer than 0.01."""
+
+
+class InvalidSubject(InvalidFlag, TypeError):
+    """Neither a user nor an id."""
+
+
+class InvalidRamp(InvalidFlag):
+    """The schedule goes back in time, or is none."""
+
+
+class UnknownFlag(StranglerError, LookupError):
+    """There is no flag of that name to change."""
+
+
+class AppendOnly(StranglerError):
+    """History is written once."""

@@ -16,6 +16,7 @@ __all__ = [
     "Span",
     "capture",
     "end",
+    "flag_evaluated",
     "processing",
     "producer",
     "untraced",
@@ -45,6 +46,21 @@ def untraced() -> Iterator[None]:
         yield
     finally:
         context.detach(token)
+
+
+def flag_evaluated(name: str, enabled: bool, reason: str) -> None:
+    """Note a flag's answer on the current span, if there is one."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.add_event(
+            "feature_flag.evaluation",
+            {
+                "feature_flag.key": name,
+                "feature_flag.result.variant": "on" if enabled else "off",
+                "feature_flag.result.reason": reason,
+                "feature_flag.provider.name": "django-strangler",
+            },
+        )
 
 
 def producer(exchange: str, host: str, port: int) -> Producer | None:

@@ -9,7 +9,7 @@ import django_strangler.clock
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("strangler", "0001_initial"),
+        ("strangler", "0002_feature_flags"),
     ]
 
     operations = [
