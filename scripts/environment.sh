@@ -28,7 +28,7 @@ pick_python() {
     if [ -n "${PYTHON:-}" ]; then
         command -v "$PYTHON" >/dev/null || die "PYTHON=$PYTHON is not a command."
         is_supported "$PYTHON" ||
-            die "PYTHON=$PYTHON is $("$PYTHON" -V 2>&1); Python 3.10 or newer is needed."
+            die "PYTHON=$PYTHON is not Python 3.10 or newer: $("$PYTHON" -V 2>&1 | head -n 1)"
         python=$PYTHON
         return
     fi
