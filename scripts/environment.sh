@@ -40,7 +40,7 @@ pick_python() {
         "python3 python3-venv), or name it: make PYTHON=/path/to/python3 …"
 }
 
-has_ensurepip() { "$python" -c 'import venv, ensurepip' 2>/dev/null; }
+has_ensurepip() { "$python" -c 'import venv; from ensurepip import version' 2>/dev/null; }
 
 is_root_on_debian() {
     [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null
