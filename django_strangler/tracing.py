@@ -11,7 +11,16 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from django_strangler.events import Header
 
-__all__ = ["Producer", "Span", "capture", "end", "producer", "untraced"]
+__all__ = [
+    "Producer",
+    "Span",
+    "capture",
+    "end",
+    "flag_evaluated",
+    "processing",
+    "producer",
+    "untraced",
+]
 
 # Not the global propagator: it may carry baggage, personal data, to other services.
 _propagator = TraceContextTextMapPropagator()
@@ -37,6 +46,21 @@ def untraced() -> Iterator[None]:
         yield
     finally:
         context.detach(token)
+
+
+def flag_evaluated(name: str, enabled: bool, reason: str) -> None:
+    """Note a flag's answer on the current span, if there is one."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.add_event(
+            "feature_flag.evaluation",
+            {
+                "feature_flag.key": name,
+                "feature_flag.result.variant": "on" if enabled else "off",
+                "feature_flag.result.reason": reason,
+                "feature_flag.provider.name": "django-strangler",
+            },
+        )
 
 
 def producer(exchange: str, host: str, port: int) -> Producer | None:
@@ -105,3 +129,33 @@ def end(span: Span | None, error: str = "") -> None:
         span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR))
     span.end()
+
+
+@contextmanager
+def processing(
+    headers: Mapping[str, Header], *, system: str, destination: str, id: str
+) -> Iterator[None]:
+    """
+    A span around a subscriber's work, in the trace of the view that published.
+
+    It starts from an empty context: what ``untraced`` suppresses around a relay's loop
+    is not suppressed inside.
+    """
+    carrier = {name: value for name, value in headers.items() if isinstance(value, str)}
+    parent = _propagator.extract(carrier, context=context.Context())
+    token = context.attach(parent)
+    try:
+        with trace.get_tracer("django_strangler").start_as_current_span(
+            f"process {destination}",
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": system,
+                "messaging.destination.name": destination,
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.message.id": id,
+            },
+        ):
+            yield
+    finally:
+        context.detach(token)
