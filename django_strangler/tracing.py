@@ -11,7 +11,15 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from django_strangler.events import Header
 
-__all__ = ["Producer", "Span", "capture", "end", "flag_evaluated", "producer", "untraced"]
+__all__ = [
+    "Producer",
+    "Span",
+    "capture",
+    "end",
+    "flag_evaluated",
+    "producer",
+    "untraced",
+]
 
 # Not the global propagator: it may carry baggage, and so personal data, to other services.
 _propagator = TraceContextTextMapPropagator()
