@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from django_strangler import feature_flags
+    from django_strangler.inbox.subscribers import subscribe
     from django_strangler.outbox.publishing import publish_event, publish_events
 
-__all__ = ["feature_flags", "publish_event", "publish_events"]
+__all__ = ["feature_flags", "publish_event", "publish_events", "subscribe"]
 
 _HOMES = {
     "publish_event": "django_strangler.outbox.publishing",
     "publish_events": "django_strangler.outbox.publishing",
+    "subscribe": "django_strangler.inbox.subscribers",
 }
 
 

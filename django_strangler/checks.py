@@ -9,6 +9,8 @@ from django.apps.config import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from django_strangler import conf
+from django_strangler.brokers import broker_class, broker_path
+from django_strangler.brokers.patterns import is_pattern
 from django_strangler.exceptions import ConfigurationError
 
 
@@ -16,9 +18,11 @@ from django_strangler.exceptions import ConfigurationError
 def check_settings(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """E001: STRANGLER has an unknown key or a value of the wrong kind."""
+    """E001: STRANGLER has an unknown key, or a value that cannot be used."""
     try:
-        conf.current()
+        settings = conf.current()
+        _check_broker(settings)
+        _check_patterns(settings)
     except ConfigurationError as error:
         return [
             Error(
@@ -28,3 +32,18 @@ def check_settings(
             )
         ]
     return []
+
+
+def _check_broker(settings: conf.Settings) -> None:
+    # Our own brokers are there: importing pika would only slow down every command.
+    if broker_path(settings.broker_url) in settings.broker_url:
+        broker_class(settings.broker_url)
+
+
+def _check_patterns(settings: conf.Settings) -> None:
+    for pattern in settings.unroutable:
+        if not is_pattern(pattern):
+            raise ConfigurationError(
+                f"STRANGLER['UNROUTABLE'] has {pattern!r:.100}, which is no pattern of "
+                'types. Use words and dots; * is one word, # any number: "audit.#".'
+            )

@@ -1,56 +1,80 @@
 """
 The database's clock.
 
-Every comparison of times happens in the database, by the database's clock: hosts disagree
-about the time, and a server's zone is not the application's.
+Every comparison of times happens in the database, by the database's clock: hosts
+disagree about the time, and a server's zone is not the application's.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import get_default_timezone, make_naive
 
 
-def now_sql(vendor: str, seconds: str = "") -> str:
+def now_sql(connection: BaseDatabaseWrapper, seconds: str = "") -> str:
     """
-    The database's time as SQL, in the form that Django reads back.
+    The database's time as SQL, in the form in which Django stores times there.
 
     ``seconds`` is SQL for a number (``%s`` say) that is added to it.
     """
-    if vendor == "postgresql":
+    if connection.vendor == "postgresql":
         # now() would be the start of the transaction.
         plus = f" + ({seconds}) * INTERVAL '1 second'" if seconds else ""
         return f"(CLOCK_TIMESTAMP(){plus})"
-    offset = _local_offset()
-    if vendor == "mysql":
+    offset = _stored_offset(connection)
+    if connection.vendor == "mysql":
         # CURRENT_TIMESTAMP is in the server's zone, which nobody knows.
+        if not seconds and not offset:
+            return "UTC_TIMESTAMP(6)"
         total = f"({seconds or '0'}) + {offset}"
         return f"(UTC_TIMESTAMP(6) + INTERVAL ROUND(1000000 * ({total})) MICROSECOND)"
     moved = f"JULIANDAY('now') + (({seconds or '0'}) + {offset}) / 86400.0"
     return f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', {moved})"
 
 
-def seconds_until_sql(vendor: str, column: str) -> str:
+def seconds_until_sql(connection: BaseDatabaseWrapper, column: str) -> str:
     """How many seconds remain until a time in a column; negative once it is past."""
-    now = now_sql(vendor)
-    if vendor == "postgresql":
+    now = now_sql(connection)
+    if connection.vendor == "postgresql":
         return f"CAST(EXTRACT(EPOCH FROM {column} - {now}) AS DOUBLE PRECISION)"
-    if vendor == "mysql":
+    if connection.vendor == "mysql":
         return f"(TIMESTAMPDIFF(MICROSECOND, {now}, {column}) / 1000000.0)"
     return f"((JULIANDAY({column}) - JULIANDAY({now})) * 86400.0)"
 
 
-def _local_offset() -> int:
-    # Without USE_TZ, Django keeps local times in databases that know no zones.
-    if settings.USE_TZ:
+def aware(value: Any, connection: BaseDatabaseWrapper) -> datetime | None:
+    """A time as a driver or the ORM brought it back, with its zone."""
+    moment = parse_datetime(value) if isinstance(value, str) else value
+    if isinstance(moment, datetime) and moment.utcoffset() is None:
+        return moment.replace(tzinfo=_stored_zone(connection))
+    return moment if isinstance(moment, datetime) else None
+
+
+def stored(moment: datetime, connection: BaseDatabaseWrapper) -> Any:
+    """An aware time as a parameter, in the form in which Django stores times there."""
+    if connection.vendor == "postgresql":
+        return moment
+    naive = make_naive(moment, _stored_zone(connection))
+    # A text, as Django's own: neither driver's adapter is asked.
+    return naive.isoformat(sep=" ", timespec="microseconds")
+
+
+def _stored_zone(connection: BaseDatabaseWrapper) -> tzinfo:
+    # UTC, or the zone that DATABASES names; without USE_TZ, the project's own.
+    return connection.timezone or get_default_timezone()
+
+
+def _stored_offset(connection: BaseDatabaseWrapper) -> int:
+    zone = _stored_zone(connection)
+    if zone is timezone.utc or connection.vendor == "postgresql":
         return 0
-    offset = datetime.now(ZoneInfo(settings.TIME_ZONE)).utcoffset()
+    offset = datetime.now(zone).utcoffset()
     return int(offset.total_seconds()) if offset else 0
 
 
@@ -63,18 +87,7 @@ class DatabaseNow(models.Expression):
         super().__init__(output_field=models.DateTimeField())
         self.seconds = float(seconds)
 
-    def as_sql(
+    def as_sql(  # type: ignore[override]  # Lists, as Django 5.2 extends them.
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **kwargs: Any
     ) -> tuple[str, list[Any]]:
-        # A literal and no parameter: it also stands in a column's DEFAULT.
-        seconds = f"{self.seconds:.6f}" if self.seconds else ""
-        sql = now_sql(connection.vendor, seconds)
-        return sql, []
-
-    def get_source_expressions(self) -> list[Any]:
-        return []
-
-    def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        """Name it in a migration."""
-        given = (self.seconds,) if self.seconds else ()
-        return "django_strangler.clock.DatabaseNow", given, {}
+        return now_sql(connection, f"{self.seconds:.6f}" if self.seconds else ""), []

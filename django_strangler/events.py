@@ -30,20 +30,29 @@ def key_text(key: Key) -> str:
     """A key as text: a text itself, a saved instance as ``payments.payment:42``."""
     if key is None:
         return ""
-    if isinstance(key, str):
-        return str(key)  # A lazy or safe string becomes a plain one.
-    if not isinstance(key, Model):
+    if type(key) is str:
+        return key
+    if isinstance(key, Model):
+        return _instance_text(key)
+    try:
+        return str.__str__(key)  # A safe string or a choice becomes a plain one.
+    except TypeError:
         raise InvalidKey(
             f"A key is a text or a saved model instance, not {type(key).__name__}. "
             "Pass the instance itself, or str(…) of what the event is about."
-        )
-    if key.pk is None or key._state.adding:
+        ) from None
+
+
+def _instance_text(instance: Model) -> str:
+    if instance.pk is None or instance._state.adding:
         raise InvalidKey(
-            f"The {key._meta.label} given as key is not saved yet. Save it first, "
-            "so that its events can be told apart."
+            f"The {instance._meta.label} given as key is not in the database: "
+            "not saved yet, or deleted. Save it first; before you delete it, take its "
+            "key with django_strangler.events.key_text(…)."
         )
-    meta = key._meta.concrete_model._meta  # type: ignore[union-attr]
-    return f"{meta.label_lower}:{key.pk}"
+    meta = instance._meta.concrete_model._meta  # type: ignore[union-attr]
+    parts = instance.pk if isinstance(instance.pk, tuple) else (instance.pk,)
+    return f"{meta.label_lower}:{','.join(map(str, parts))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +61,8 @@ class Event:
     Something that happened.
 
     Build it for ``publish_events``; ``publish_event`` returns it, a subscriber is
-    handed it. ``published_at`` is the database's time, known once it is published.
+    handed it. ``published_at`` is the database's time, aware, known once it is
+    published.
     """
 
     type: str  # Dotted, past tense: "payment.completed".

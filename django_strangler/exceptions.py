@@ -5,6 +5,15 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 
 
+def shown(value: object) -> str:
+    """A value as error messages show it: short, and never an error itself."""
+    try:
+        text = repr(value)
+    except Exception:  # An integer of 5,000 digits, say, or a broken __repr__.
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 class StranglerError(Exception):
     """The base of every error that django-strangler raises on purpose."""
 
@@ -51,6 +60,14 @@ class IdempotencyConflict(StranglerError):
 
 class OutboxUnavailable(StranglerError):
     """The database alias does not exist, or has no outbox table."""
+
+
+class InvalidSubscriber(StranglerError):
+    """A subscriber cannot be registered like this."""
+
+
+class BrokenTransaction(StranglerError):
+    """A subscriber ended or broke the transaction that its inbox row is in."""
 
 
 class BrokerError(StranglerError):

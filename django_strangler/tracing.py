@@ -17,6 +17,7 @@ __all__ = [
     "capture",
     "end",
     "flag_evaluated",
+    "processing",
     "producer",
     "untraced",
 ]
@@ -128,3 +129,33 @@ def end(span: Span | None, error: str = "") -> None:
         span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR))
     span.end()
+
+
+@contextmanager
+def processing(
+    headers: Mapping[str, Header], *, system: str, destination: str, id: str
+) -> Iterator[None]:
+    """
+    A span around a subscriber's work, in the trace of the view that published.
+
+    It starts from an empty context: what ``untraced`` suppresses around a relay's loop
+    is not suppressed inside.
+    """
+    carrier = {name: value for name, value in headers.items() if isinstance(value, str)}
+    parent = _propagator.extract(carrier, context=context.Context())
+    token = context.attach(parent)
+    try:
+        with trace.get_tracer("django_strangler").start_as_current_span(
+            f"process {destination}",
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": system,
+                "messaging.destination.name": destination,
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.message.id": id,
+            },
+        ):
+            yield
+    finally:
+        context.detach(token)

@@ -17,12 +17,14 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Model
+from django.utils import timezone
 from django.utils.duration import duration_iso_string
-from django.utils.functional import Promise
+from django.utils.functional import LazyObject, Promise, empty
 
 from django_strangler.events import JSON
-from django_strangler.exceptions import InvalidPayload, PayloadTooLarge
+from django_strangler.exceptions import InvalidPayload, PayloadTooLarge, shown
 
 MAX_DEPTH = 32  # MariaDB's JSON functions stop there, and raise.
 
@@ -30,12 +32,14 @@ MAX_DEPTH = 32  # MariaDB's JSON functions stop there, and raise.
 def encode(payload: JSON, *, limit: int) -> str:
     """Turn a payload into JSON text, or say what in it JSON cannot hold."""
     try:
-        body = _dumps(_plain(payload, "payload", 0))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InvalidPayload):
-            raise
+        body = _dumps(_plain(payload, MAX_DEPTH))
+    except _Refused as refused:
+        raise InvalidPayload(f"{refused.where} {refused}") from refused.__cause__
+    except ValueError as error:
         # What is left: an integer with more digits than Python converts.
-        raise InvalidPayload(f"The payload cannot be written as JSON: {error}") from error
+        raise InvalidPayload(
+            f"The payload cannot be written as JSON: {error}"
+        ) from error
     if len(body) > limit:
         raise PayloadTooLarge(
             f"The payload is {len(body):,} bytes as JSON, MAX_PAYLOAD_BYTES allows "
@@ -44,72 +48,106 @@ def encode(payload: JSON, *, limit: int) -> str:
     return body
 
 
+def same_json(one: str, other: str) -> bool:
+    """Whether two encoded payloads say the same, their names in whatever order."""
+    return one == other or _canonical(one) == _canonical(other)
+
+
+def _canonical(body: str) -> str:
+    # As text again: to Python, 1 == 1.0 == True.
+    return json.dumps(json.loads(body), sort_keys=True)
+
+
 _dumps = json.JSONEncoder(
     ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")
 ).encode
 
 
-def _plain(value: Any, where: str, depth: int) -> Any:
-    """The same value in JSON's own types; ``where`` leads to it in error messages."""
-    if value is None or value is True or value is False:
-        return value
+class _Refused(Exception):
+    """JSON cannot hold a value; the way to it is collected on the way out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.steps: list[Any] = []
+
+    @property
+    def where(self) -> str:
+        # Only the ends: a cycle makes a long way.
+        steps = [f"[{shown(step)}]" for step in reversed(self.steps)]
+        if len(steps) > 8:
+            steps[4:-3] = ["…"]
+        return "payload" + "".join(steps)
+
+
+def _plain(value: Any, levels: int) -> Any:
+    """The same value in JSON's own types; ``levels`` of nesting are left."""
     kind = type(value)
     if kind is str:
-        return _text(value, where)
-    if kind is int:
+        return _text(value)
+    if kind is int or value is None or kind is bool:
         return value
+    if kind is dict:
+        if not levels:
+            raise _Refused(_TOO_DEEP)
+        plain = {}
+        for name, item in value.items():
+            try:
+                plain[_name(name)] = _plain(item, levels - 1)
+            except _Refused as refused:
+                refused.steps.append(name)
+                raise
+        return plain
+    if kind is list or kind is tuple:
+        if not levels:
+            raise _Refused(_TOO_DEEP)
+        items = []
+        for item in value:
+            try:
+                items.append(_plain(item, levels - 1))
+            except _Refused as refused:
+                refused.steps.append(len(items))
+                raise
+        return items
     if kind is float:
         if not math.isfinite(value):
-            raise InvalidPayload(f"{where} is {value}, which JSON has no number for.")
+            raise _Refused(f"is {value}, which JSON has no number for.")
         return value
-    if kind is dict or kind is list or kind is tuple:
-        # A cycle ends here as well.
-        if depth >= MAX_DEPTH:
-            raise InvalidPayload(
-                f"The payload is nested deeper than {MAX_DEPTH} levels, or contains "
-                "itself. Make it flatter."
-            )
-        if kind is dict:
-            return {
-                _name(name, where): _plain(item, f"{where}[{name!r:.80}]", depth + 1)
-                for name, item in value.items()
-            }
-        return [
-            _plain(item, f"{where}[{index}]", depth + 1)
-            for index, item in enumerate(value)
-        ]
-    return _plain(_convert(value, where), where, depth)
+    return _plain(_convert(value), levels)
 
 
-def _name(name: Any, where: str) -> str:
+_TOO_DEEP = (
+    f"is nested deeper than {MAX_DEPTH} levels, or contains itself. Make it flatter."
+)
+
+
+def _name(name: Any) -> str:
     if not isinstance(name, str):
-        raise InvalidPayload(
-            f"{where} has the key {name!r:.80}, a {type(name).__name__}. JSON's keys "
-            "are texts: use str(…)."
+        raise _Refused(
+            f"is under a key that is no text but a {type(name).__name__}, which JSON "
+            "does not have. Use str(…)."
         )
-    return _text(str.__str__(name), f"a key of {where}")
+    return _text(str.__str__(name))
 
 
-def _text(value: str, where: str) -> str:
-    if value.isascii():
-        if "\x00" in value:
-            raise InvalidPayload(f"{where} contains the character NUL. Remove it.")
-        return value
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidPayload(
-            f"{where} contains half of a surrogate pair, which is no character. Decode "
-            "the text it came from with the right encoding."
-        ) from error
+def _text(value: str) -> str:
     if "\x00" in value:
-        raise InvalidPayload(f"{where} contains the character NUL. Remove it.")
+        raise _Refused("contains the character NUL. Remove it.")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise _Refused(
+                "contains half of a surrogate pair, which is no character. Decode the "
+                "text it came from with the right encoding."
+            ) from error
     return value
 
 
-def _convert(value: Any, where: str) -> Any:
+def _convert(value: Any) -> Any:
     """One step towards JSON's own types, for the types that Django users store."""
     match value:
+        case LazyObject():
+            return _unwrapped(value)
         case enum.Enum():
             return value.value
         case str():
@@ -120,10 +158,10 @@ def _convert(value: Any, where: str) -> Any:
             return float(value)
         case Decimal():
             if not value.is_finite():
-                raise InvalidPayload(f"{where} is {value}, which is not a number.")
+                raise _Refused(f"is {value}, which is not a number.")
             return str(value)  # Money is never a float.
         case datetime():
-            return value.isoformat().replace("+00:00", "Z")
+            return _moment(value)
         case date() | time():
             return value.isoformat()
         case timedelta():
@@ -135,15 +173,34 @@ def _convert(value: Any, where: str) -> Any:
         case list() | tuple():
             return list(value)
         case Model():
-            raise InvalidPayload(
-                f"{where} is a model instance ({value._meta.label}). Publish the fields "
-                "that others may rely on, by name."
+            raise _Refused(
+                f"is a model instance ({value._meta.label}). Publish the fields that "
+                "others may rely on, by name."
             )
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: getattr(value, field.name) for field in dataclasses.fields(value)
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
         }
-    raise InvalidPayload(
-        f"{where} is a {type(value).__name__}, which JSON cannot hold. Convert it to a "
-        "list, a text or a number."
+    raise _Refused(
+        f"is of the type {type(value).__name__}, which JSON cannot hold. Convert it "
+        "to a list, a text or a number."
     )
+
+
+def _moment(value: datetime) -> str:
+    if value.utcoffset() is None:
+        if settings.USE_TZ:
+            raise _Refused(
+                f"is the naive datetime {value}, a moment that differs from place to "
+                "place. Give it a time zone: timezone.make_aware(…)."
+            )
+        # Without USE_TZ all times are local; another service cannot know where.
+        value = timezone.make_aware(value, timezone.get_default_timezone())
+    return value.isoformat().replace("+00:00", "Z")
+
+
+def _unwrapped(value: Any) -> Any:
+    if value._wrapped is empty:
+        value._setup()
+    return value._wrapped

@@ -213,7 +213,7 @@ class Leases:
     def _read(self) -> tuple[dict[int, UUID | None], list[Other]]:
         """Lanes and relays in one statement."""
         quote = self._connection.ops.quote_name
-        remaining = seconds_until_sql(self._connection.vendor, "expires_at")
+        remaining = seconds_until_sql(self._connection, "expires_at")
         with self._connection.cursor() as cursor:
             cursor.execute(
                 "SELECT number, relay, NULL, NULL, NULL FROM "

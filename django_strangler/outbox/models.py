@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.utils.translation import gettext_lazy as _
 
-from django_strangler.clock import DatabaseNow
+from django_strangler.clock import DatabaseNow, aware
 from django_strangler.events import JSON, Event, new_id
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-class DatabaseTimeField(models.DateTimeField):  # type: ignore[type-arg]
-    """A time that the INSERT takes from the database and brings back."""
-
-    # What Django calls this on its own generated fields; it saves a second statement.
-    db_returning = True
 
 
 class OutboxQuerySet(models.QuerySet["OutboxEvent"]):
@@ -56,7 +49,7 @@ class OutboxEvent(models.Model):
     size = models.IntegerField(db_default=0)  # Of the body, in bytes.
     headers = models.JSONField(default=dict)
     correlation_id = models.CharField(max_length=255, db_default="", default="")
-    published_at = DatabaseTimeField(db_default=DatabaseNow())
+    published_at = models.DateTimeField(default=DatabaseNow)
     # Set for a delayed event only, which stands outside the order.
     available_at = models.DateTimeField(null=True, blank=True)
     attempts = models.IntegerField(db_default=0, default=0)  # Refusals of this event.
@@ -105,12 +98,8 @@ class OutboxEvent(models.Model):
             key=self.key,
             headers=self.headers,
             correlation_id=self.correlation_id,
-            # Where INSERT cannot return it, it is known from the next read on.
-            published_at=cast(
-                "Any",
-                None
-                if isinstance(self.published_at, models.Expression)
-                else self.published_at,
+            published_at=aware(
+                self.published_at, connections[self._state.db or DEFAULT_DB_ALIAS]
             ),
         )
 
@@ -123,7 +112,7 @@ class RelayProcess(models.Model):
     # Long-running relays divide the lanes; the others take what nobody holds.
     steady = models.BooleanField(db_default=True, default=True)
     length = models.FloatField()  # Of the lease, in seconds.
-    started_at = models.DateTimeField(db_default=DatabaseNow())
+    started_at = models.DateTimeField(default=DatabaseNow)
     expires_at = models.DateTimeField()
 
     class Meta:

@@ -116,7 +116,7 @@ class Store:
         if without_rows:
             where += f" AND {self._not_in(without_rows)}"
         return self._select(
-            f"{where} AND available_at <= {now_sql(self._vendor)} "
+            f"{where} AND available_at <= {now_sql(self.connection)} "
             f"ORDER BY confirmed_at, parked_at, available_at, id LIMIT {int(limit)}",
             [],
             "''",
@@ -132,7 +132,7 @@ class Store:
     def confirm(self, rows: Iterable[int]) -> int:
         """A fact: it needs no lease, and may be repeated."""
         return self._execute(
-            f"UPDATE {self._table} SET confirmed_at = {now_sql(self._vendor)}, "
+            f"UPDATE {self._table} SET confirmed_at = {now_sql(self.connection)}, "
             f"parked_at = NULL, parked_reason = '' "
             f"WHERE id IN ({_list(sorted(rows))}) AND confirmed_at IS NULL"
         )
@@ -147,7 +147,7 @@ class Store:
         self, rows: Sequence[int], *, error: str, seconds: float, token: UUID
     ) -> int:
         """An opinion: after this refusal, the event waits."""
-        later = now_sql(self._vendor, f"{seconds:.6f}")
+        later = now_sql(self.connection, f"{seconds:.6f}")
         return self._opinion(
             f"attempts = attempts + 1, last_error = %s, retry_at = {later}, "
             # A delayed event is found by its time.
@@ -161,7 +161,7 @@ class Store:
         """An opinion: it cannot be delivered."""
         return self._opinion(
             f"attempts = attempts + 1, last_error = %s, parked_reason = %s, "
-            f"parked_at = {now_sql(self._vendor)}",
+            f"parked_at = {now_sql(self.connection)}",
             [error[:_ERROR_LENGTH], reason],
             rows,
             token,
@@ -185,7 +185,7 @@ class Store:
     # Plumbing
 
     def _select(self, where: str, params: Sequence[Any], order_key: str) -> list[Due]:
-        wait = seconds_until_sql(self._vendor, "retry_at")
+        wait = seconds_until_sql(self.connection, "retry_at")
         rows = self._fetch(
             f"SELECT {self._columns}, {order_key}, "
             f"CASE WHEN retry_at IS NULL THEN NULL ELSE {wait} END FROM {self._table} "

@@ -1,8 +1,8 @@
 """
 Waking relays: NOTIFY after a commit on PostgreSQL, a poll everywhere else.
 
-NOTIFY is never sent inside the business transaction, where it would take a global lock at
-COMMIT, and goes around Django's cursor, so that nobody's query counts change.
+NOTIFY is never sent inside the business transaction, where it would take a global lock
+at COMMIT, and goes around Django's cursor, so that nobody's query counts change.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def wake_relays_after_commit(connection: BaseDatabaseWrapper) -> None:
         return
     if not conf.current().notify:
         return
+    if not connection.in_atomic_block and not connection.get_autocommit():
+        return  # Manual transactions have no on_commit; the poll finds the event.
     hooks = connection.run_on_commit
     if hooks and getattr(hooks[-1][1], "func", None) is _notify:
         return  # The event before this one, in the same transaction, asked already.
@@ -53,9 +55,8 @@ def _notify(alias: str) -> None:
 
 
 def _can_notify(connection: BaseDatabaseWrapper) -> bool:
-    return connection.vendor == "postgresql" and getattr(
-        connection.Database, "__version__", ""
-    ).startswith("3")
+    driver: Any = getattr(connection, "Database", None)  # psycopg 3, or 2.
+    return connection.vendor == "postgresql" and driver.__version__.startswith("3")
 
 
 class Wakeup:

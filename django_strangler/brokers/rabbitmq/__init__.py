@@ -18,8 +18,8 @@ class RabbitMQBroker(Broker):
     """
     Hands events to a thread of its own, where pika runs, and collects their outcomes.
 
-    Confirms are asynchronous and ``mandatory`` is always on: an event counts as confirmed
-    once RabbitMQ has it in a queue at least.
+    Confirms are asynchronous and ``mandatory`` is always on: an event counts as
+    confirmed once RabbitMQ has it in a queue at least.
     """
 
     def __init__(self, urls: Sequence[str], settings: Settings) -> None:

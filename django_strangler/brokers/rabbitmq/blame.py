@@ -14,7 +14,7 @@ from .diary import logger
 
 FORBIDDEN = 403
 HOLD, LONGEST_HOLD = 5.0, 60.0  # Seconds.
-# "access to exchange … refused", and not "access to topic …": nothing at all may be sent.
+# "access to exchange … refused", and not "access to topic …": nothing may be sent.
 _EVERYTHING = re.compile(r"access to exchange '")
 
 
@@ -37,10 +37,11 @@ class Blame:
     """
     Finds the event that RabbitMQ closes the channel for, by sending singly.
 
-    Only what is refused alone while a neighbour of another type passes is rejected; with
-    no such neighbour at hand, what is refused alone twice. After one has been found, the
-    others go the usual way again. A type that is forbidden is held from then on: one
-    event of it is tried alone now and then. So is what is as large as one refused before.
+    Only what is refused alone while a neighbour of another type passes is rejected;
+    with no such neighbour at hand, what is refused alone twice. After one has been
+    found, the others go the usual way again. A type that is forbidden is held from then
+    on: one event of it is tried alone now and then. So is what is as large as one
+    refused before.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,7 +68,8 @@ class Blame:
 
     def sift(self, events: Iterable[Outgoing]) -> list[Outgoing]:
         """Those that may go the usual way; the others are held, or tried alone."""
-        usual, now = [], self._clock()
+        usual: list[Outgoing] = []
+        now = self._clock()
         for event in events:
             hold = self._held.get(event.type)
             if hold is None:
@@ -174,9 +176,9 @@ class Blame:
         if refused.code == FORBIDDEN:
             self._held[event.type] = _Hold(self._clock() + HOLD, HOLD, reason)
             logger.warning(
-                "RabbitMQ: %r may not be sent: %s. Give the user write permission for this "
-                "routing key, then replay what was parked. One event is tried now and "
-                "then, the others of this type wait.",
+                "RabbitMQ: %r may not be sent: %s. Give the user write permission for "
+                "this routing key, then replay what was parked. One event is tried now "
+                "and then, the others of this type wait.",
                 event.type,
                 reason,
             )

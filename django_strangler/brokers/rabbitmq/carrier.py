@@ -24,7 +24,7 @@ from .urls import Node
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # Between two attempts, in seconds.
 STEADY = 5.0  # Up for so long, the next loss starts with the first pause again.
-# A message that crashes the broker's side of the connection closes it with one of these.
+# A message that crashes the broker's side of the connection closes it with one of them.
 _POISON = {501, 502, 503, 505, 540, 541}
 _NACKED = (
     "a queue refuses events (basic.nack): it is full, or has lost its majority",
@@ -180,7 +180,7 @@ class Carrier(threading.Thread):
         return self._main is not None and self._main.ready and not self._blocked
 
     def _pause(self) -> float:
-        pause = min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
+        pause: float = min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
         self._failures += 1
         return pause * random.uniform(0.5, 1.0)
 
@@ -344,8 +344,8 @@ class Carrier(threading.Thread):
         self._doubtful = True
         self._wait(
             f"{self._node.shown} refuses every event: {reason}",
-            "Create what is missing, or give the user write permission to the exchange; "
-            "events wait.",
+            "Create what is missing, or give the user write permission to the "
+            "exchange; events wait.",
         )
 
     def _go_on(self) -> None:

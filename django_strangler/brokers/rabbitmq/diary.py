@@ -46,8 +46,8 @@ def explain(error: BaseException, node: Node) -> tuple[str, str]:
         if isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
             return (
                 f"{node.shown} has no virtual host {node.vhost!r} for {node.user!r}",
-                "Correct the path of STRANGLER['BROKER_URL'], or create the virtual host "
-                "and give the user permissions there.",
+                "Correct the path of STRANGLER['BROKER_URL'], or create the virtual "
+                "host and give the user permissions there.",
             )
         if isinstance(cause, pika.exceptions.ConnectionClosedByBroker):
             return (
@@ -81,7 +81,7 @@ def explain(error: BaseException, node: Node) -> tuple[str, str]:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """pika wraps errors in attributes and arguments: all of them, the outermost first."""
+    """pika wraps errors in attributes and arguments: all, the outermost first."""
     yield error
     inner = [
         *getattr(error, "exceptions", ()),

@@ -83,9 +83,10 @@ class Exchange:
                 done("", "")
             else:
                 done(
-                    f"the exchange {self.name!r} does not exist, and may not be declared",
-                    "Create it (durable, of type topic), or give the user the permission "
-                    "to configure it; it is waited for.",
+                    f"the exchange {self.name!r} does not exist, and may not be "
+                    "declared",
+                    "Create it (durable, of type topic), or give the user the "
+                    "permission to configure it; it is waited for.",
                 )
         else:
             done(
