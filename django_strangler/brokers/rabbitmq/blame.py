@@ -98,7 +98,7 @@ class Blame:
         """The event to send alone now."""
         if self._refused:
             types = {each.event.type for each in self._refused}
-            neighbour = next((e for e in self._alone if e.type not in types), None)
+            neighbour = self._neighbour(types)
             if neighbour is not None and len(types) < 3:
                 self._alone.remove(neighbour)
                 self._current = neighbour
@@ -113,6 +113,12 @@ class Blame:
         self._current = self._alone.popleft() if self._alone else None
         self.hunting = self.hunting and self._current is not None
         return self._current
+
+    def _neighbour(self, types: set[str]) -> Outgoing | None:
+        reason = self._refused[0].reason
+        others = [each for each in self._alone if each.type not in types]
+        innocent = (each for each in others if not _names(reason, each))
+        return next(innocent, others[0] if others else None)
 
     def passed(self) -> None:
         """RabbitMQ took the current event, or at least did not mind it."""

@@ -24,6 +24,7 @@ from .urls import Node
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # Between two attempts, in seconds.
 STEADY = 5.0  # Up for so long, the next loss starts with the first pause again.
+QUIET = 15.0  # Without a nack for so long, the queue has room again.
 # A message that crashes the broker's side of the connection closes it with one of them.
 _POISON = {501, 502, 503, 505, 540, 541}
 _NACKED = (
@@ -65,7 +66,7 @@ class Carrier(threading.Thread):
         self._trouble = "connecting"
         self._up_since: float | None = None
         self._doubtful = False  # Being connected proves nothing; a confirm would.
-        self._nacked = False
+        self._nacked_at: float | None = None
 
     # From other threads.
 
@@ -313,16 +314,20 @@ class Carrier(threading.Thread):
         last = outcomes[-1]
         if last.kind is Kind.UNKNOWN:
             if last.reason.startswith("nacked"):
-                self._nacked = True
+                self._nacked_at = pika.compat.time_now()
                 self._diary.trouble(*_NACKED)
-        elif self._failures or self._doubtful or self._nacked:
+        elif self._failures or self._doubtful or self._nacked_at is not None:
             self._prove(last.kind)
         self._report_out(outcomes)
 
     def _prove(self, kind: Kind) -> None:
         # A rejection proves nothing.
-        if kind is not Kind.REJECTED and self._up:
-            self._failures, self._doubtful, self._nacked = 0, False, False
+        if kind is Kind.REJECTED or not self._up:
+            return
+        self._failures, self._doubtful = 0, False
+        # A queue that is full takes one now and then: that is not well yet.
+        if self._nacked_at is None or pika.compat.time_now() - self._nacked_at > QUIET:
+            self._nacked_at = None
             self._diary.well(self._node.shown)
 
     def _report_unknown(self, events: Sequence[Outgoing], reason: str) -> None:
