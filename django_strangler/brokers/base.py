@@ -124,6 +124,10 @@ class Delivery(NamedTuple):
     properties: Any  # The broker's own, for copies.
 
 
+PREFETCH = 50
+RETRY_DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0)  # Seconds.
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkQueue:
     """A queue to consume from, and how; beside it queues to wait in, and to rest in."""
@@ -131,8 +135,8 @@ class WorkQueue:
     name: str
     patterns: tuple[str, ...]  # What it is to be bound for.
     unbind: tuple[str, ...] = ()
-    prefetch: int = 50  # Deliveries taken and not yet acknowledged.
-    retry_delays: tuple[float, ...] = (5.0, 30.0, 120.0, 600.0, 3600.0)
+    prefetch: int = PREFETCH  # Deliveries taken and not yet acknowledged.
+    retry_delays: tuple[float, ...] = RETRY_DELAYS
     declare: bool = True  # False: only look whether all is there.
     single_active: bool = False  # One consumer at a time, for order.
 
@@ -194,7 +198,7 @@ class Source(ABC):
         """
         Let it wait in the retry queue of that step, or rest as a dead letter (None).
 
-        The copy is confirmed before the delivery is; the notes are added to its headers.
+        The copy is confirmed before the delivery is; the notes go into its headers.
         """
 
 
