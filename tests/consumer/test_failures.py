@@ -239,17 +239,16 @@ def test_a_subscriber_that_never_returns_is_given_up_and_cannot_commit(
 
     seen: list[Event] = []
     subscribe("payment.completed", name="fine")(seen.append)
-    running = consume(
-        threads=2, retry_delays=(), strangler={"HANDLER_TIMEOUT": 0.3}
-    )
+    running = consume(threads=2, retry_delays=(), strangler={"HANDLER_TIMEOUT": 0.3})
     broker.publish(type="payment.failed", key="a")
     broker.publish(key="a")
     with caplog.at_level(logging.ERROR):
         properties, _ = dead(broker)
         wait_for(lambda: len(seen) == 1)
 
-    assert "stuck: it took longer than 0.3 s" in (
-        properties.headers["strangler-failed-error"]
+    assert (
+        "stuck: it took longer than 0.3 s"
+        in (properties.headers["strangler-failed-error"])
     )
     assert "go_on.wait(60)" in caplog.text
     go_on.set()
