@@ -138,6 +138,7 @@ class TestRabbitMQ(ServerContract):
             yield it.channel()
 
     def keep(self, server: Instance) -> None:
+        assert isinstance(server, PrivateRabbitMQ)
         with closing(pika.BlockingConnection(pika.URLParameters(server.url))) as it:
             channel = it.channel()
             channel.confirm_delivery()
