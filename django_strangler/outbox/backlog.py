@@ -16,7 +16,7 @@ from .store import Due
 
 
 class Backlog:
-    """Events read and not yet marked: bookkeeping, without database, broker or clock."""
+    """Events read and not yet marked: bookkeeping, no database, broker or clock."""
 
     def __init__(self, *, capacity: int) -> None:
         self._capacity = capacity  # Of events that wait behind others of their key.

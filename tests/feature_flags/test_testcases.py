@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 from django_strangler import feature_flags
@@ -89,6 +90,6 @@ class TestOverridden(SimpleTestCase):
 
 class TestAfterwards(TestCase):
     def test_nothing_is_left_of_an_override(self):
-        with self.assertRaises(ZeroDivisionError), override_flag(NAME):
+        with pytest.raises(ZeroDivisionError), override_flag(NAME):
             _ = 1 / 0
         assert percentage() == -1

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter, sleep
 
+import pytest
 from django.db import connections, transaction
 
 from django_strangler import feature_flags
@@ -17,6 +18,7 @@ CHECKS = 10_000
 CHANGES = 200
 
 
+@pytest.mark.slow
 def test_every_answer_was_true_at_some_moment_of_its_window(flag_db):
     feature_flags.set_rollout("switch", 0)
     start = threading.Barrier(THREADS + 1)
