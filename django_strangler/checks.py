@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 
 from django_strangler import conf
 from django_strangler.exceptions import ConfigurationError
+from django_strangler.outbox import checks as outbox_checks  # noqa: F401
 
 
 @register(Tags.compatibility)
