@@ -1,0 +1,27 @@
+"""What the tests of a project that publishes events use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .mixins import PublishedEventsMixin
+    from .published import PublishedEvents, autocommit_allowed
+
+__all__ = ["PublishedEvents", "PublishedEventsMixin", "autocommit_allowed"]
+
+_HOMES = {
+    "PublishedEvents": "published",
+    "PublishedEventsMixin": "mixins",
+    "autocommit_allowed": "published",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Resolved when used: the pytest plugin in this package is imported by pytest
+    # runs that know nothing of Django.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
