@@ -23,8 +23,7 @@ from tests.waiting import wait_for
 SALT = "notifications-v2"
 USERS = 100_000
 PERCENTAGES = [
-    Decimal(each)
-    for each in "0.01 0.5 1 5 12.34 25 33.33 50 75 99.99 100".split()
+    Decimal(each) for each in "0.01 0.5 1 5 12.34 25 33.33 50 75 99.99 100".split()
 ]
 
 PIPELINED = 500  # Requests that are under way on the one connection.
