@@ -23,13 +23,14 @@ from tests.waiting import wait_for
 SALT = "notifications-v2"
 USERS = 100_000
 PERCENTAGES = [
-    Decimal(each) for each in "0.01 0.5 1 5 12.34 25 33.33 50 75 99.99 100".split()
-]
+    Decimal(each)
+    for each in ("0.01", "0.5", "1", "5", "12.34", "25", "33.33", "50", "75", "99.99")
+] + [Decimal(100)]
 
 PIPELINED = 500  # Requests that are under way on the one connection.
 
-# One line per percentage, as docs/reference/feature_flags.md has it. Below 100 % a request
-# without a key goes to legacy, as `map` sees to.
+# One split per percentage, as docs/reference/feature_flags.md has it. Below 100 % a
+# request without a key goes to legacy, as `map` sees to.
 CONFIG = """
 daemon off;
 error_log {folder}/error.log;

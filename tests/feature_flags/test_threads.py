@@ -79,6 +79,29 @@ def possible(changes, begun, ended) -> set[bool]:
     return {number % 2 == 1 for number in range(certain, begun_meanwhile + 1)}
 
 
+def test_a_look_that_a_change_overtook_is_not_taken_for_the_latest(
+    flag_db, monkeypatch
+):
+    feature_flags.set_rollout("switch", 0)
+    read = snapshot._read
+
+    def change() -> None:
+        feature_flags.set_rollout("switch", 100)
+        connections[flag_db].close()
+
+    def overtaken(*args):
+        result = read(*args)
+        monkeypatch.setattr(snapshot, "_read", read)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(change).result()
+        return result
+
+    monkeypatch.setattr(snapshot, "_read", overtaken)
+
+    assert not feature_flags.is_enabled("switch", 1)  # It began before the change.
+    assert feature_flags.is_enabled("switch", 1)
+
+
 def test_no_check_waits_for_another_threads_look(flag_db, monkeypatch):
     feature_flags.set_rollout("switch", 100)
     assert feature_flags.is_enabled("switch", 1)
