@@ -77,7 +77,10 @@ def check_consumer(
     **kwargs: Any,
 ) -> list[CheckMessage]:
     """W004: subscribers exist, the broker is not local and nobody consumes."""
-    urls = conf.current().broker_url
+    try:
+        urls = conf.current().broker_url
+    except ConfigurationError:
+        return []  # E001 has said it.
     alias = inbox_alias()
     if alias not in (databases or ()) or urls[0].startswith(("local:", "memory:")):
         return []

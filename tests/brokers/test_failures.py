@@ -1,8 +1,8 @@
 """
 RabbitMQ's bad days, on a real one.
 
-Each test asserts the same: one line in the log says what and what to do, nothing is lost,
-it goes on without a restart, and no password is told.
+Each test asserts the same: one line in the log says what and what to do, nothing is
+lost, it goes on without a restart, and no password is told.
 """
 
 from __future__ import annotations
@@ -468,3 +468,16 @@ def test_pika_itself_says_nothing_on_our_thread(node, rabbit, make_rabbit, log):
         broker.close()
 
     assert log.of_pika() == []
+
+
+def test_a_bug_of_ours_does_not_end_the_sending(rabbit, make_rabbit, log, monkeypatch):
+    broker = make_rabbit(rabbit.url, exchange=rabbit.exchange)
+    until_ready(broker)
+    monkeypatch.setattr(carrier.Carrier, "_send_alone", lambda self: 1 / 0)
+    broker.send(events(1, 10))
+    found = collect(broker, range(1, 11))
+    assert kinds(found) <= {Kind.UNKNOWN, Kind.CONFIRMED}
+    monkeypatch.undo()
+
+    assert kinds(deliver(broker, events(1, 10))) == {Kind.CONFIRMED}
+    assert log.count("failed unexpectedly") >= 1

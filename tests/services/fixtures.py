@@ -12,6 +12,7 @@ The fixtures of this folder.
     make_proxy                                     a network that can be broken
 
 A service that cannot be had skips its tests; `--require-services` lets them fail.
+`--without-services` skips all of them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .mariadb import MARIADB, PrivateMariaDB
 from .postgresql import POSTGRESQL, PrivatePostgreSQL
 from .proxy import Proxy
 from .rabbitmq import RABBITMQ, PrivateRabbitMQ, RabbitMQ
-from .services import KINDS, Services
+from .services import KINDS, NoServices, Services
 from .vhosts import Vhost, Vhosts
 
 SERVICES = pytest.StashKey[Services]()
@@ -50,6 +51,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail tests whose service (PostgreSQL, MariaDB, RabbitMQ) cannot be had",
     )
+    parser.addoption(
+        "--without-services",
+        action="store_true",
+        help="start no server, and skip the tests that want one",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,7 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
         with shown():
             print(f"\n*** {text}", flush=True)
 
-    config.stash[SERVICES] = Services(announce)
+    without = config.getoption("--without-services")
+    config.stash[SERVICES] = (NoServices if without else Services)(announce)
     config.stash[MISSING] = {}
 
 

@@ -101,6 +101,19 @@ class Services:
         return self.start_private(kind)
 
 
+class NoServices(Services):
+    """What the quick tests have: nothing is looked for, and nothing started."""
+
+    def _find(self, kind: Kind) -> Service:
+        raise Unavailable("--without-services forbids it")
+
+    def _find_dedicated(self, kind: Kind) -> Instance:
+        raise Unavailable("--without-services forbids it")
+
+    def start_private(self, kind: Kind, *arguments: str) -> Instance:
+        raise Unavailable("--without-services forbids it")
+
+
 class _Once(Generic[S]):
     """Looks for each kind at most once, whether it finds it or not."""
 

@@ -14,7 +14,7 @@ from .diary import logger
 
 FORBIDDEN = 403
 HOLD, LONGEST_HOLD = 5.0, 60.0  # Seconds.
-# "access to exchange … refused", and not "access to topic …": nothing may be sent.
+# "access to exchange … refused", not "access to topic …": nothing at all may be sent.
 _EVERYTHING = re.compile(r"access to exchange '")
 
 
@@ -38,10 +38,10 @@ class Blame:
     Finds the event that RabbitMQ closes the channel for, by sending singly.
 
     Only what is refused alone while a neighbour of another type passes is rejected;
-    with no such neighbour at hand, what is refused alone twice. After one has been
-    found, the others go the usual way again. A type that is forbidden is held from then
-    on: one event of it is tried alone now and then. So is what is as large as one
-    refused before.
+    with no such neighbour at hand, what is refused alone twice. Once one is found, the
+    others go the usual way again. A type that is forbidden is held from then on: one
+    event of it is tried alone now and then. Whatever is as large as one that was too
+    large goes alone as well.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
