@@ -68,7 +68,7 @@ class TestC(TransactionTestCase):
 
     def test_2(self):
         # Flushed by SQL, of which nobody tells: seen after the refresh.
-        with mock.patch.object(snapshot, "monotonic", lambda: monotonic() + 2):
+        with mock.patch.object(snapshot, "monotonic", return_value=monotonic() + 2):
             assert percentage() == -1
 
 
