@@ -28,6 +28,10 @@ help: ## list the targets
 environment-%:
 	@scripts/environment.sh $*
 
+.PHONY: demo
+demo: environment-demo ## payments, events and receipts, on SQLite and without any server
+	@$(bin)/python testproject/demo.py
+
 .PHONY: test
 test: environment-test ## run the tests, with the services found or started
 	$(bin)/python -m pytest $(if $(call is_on,$(REQUIRE_SERVICES)),--require-services) $(PYTEST_ARGS)

@@ -22,7 +22,7 @@ __all__ = [
     "untraced",
 ]
 
-# Not the global propagator: it may carry baggage, and so personal data, to other services.
+# Not the global propagator: it may carry baggage, personal data, to other services.
 _propagator = TraceContextTextMapPropagator()
 # The instrumentations ask for either, depending on their age.
 _SUPPRESS = ("suppress_instrumentation", context._SUPPRESS_INSTRUMENTATION_KEY)
@@ -79,7 +79,7 @@ class Producer:
     ) -> None:
         self.tracer = tracer
         self.exchange = exchange
-        self._fixed = {
+        self._fixed: dict[str, str | int] = {
             "messaging.system": "rabbitmq",
             "messaging.operation.name": "publish",
             "messaging.operation.type": "send",

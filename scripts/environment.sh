@@ -28,7 +28,7 @@ pick_python() {
     if [ -n "${PYTHON:-}" ]; then
         command -v "$PYTHON" >/dev/null || die "PYTHON=$PYTHON is not a command."
         is_supported "$PYTHON" ||
-            die "PYTHON=$PYTHON is $("$PYTHON" -V 2>&1); Python 3.10 or newer is needed."
+            die "PYTHON=$PYTHON is not Python 3.10 or newer: $("$PYTHON" -V 2>&1 | head -n 1)"
         python=$PYTHON
         return
     fi
@@ -40,7 +40,13 @@ pick_python() {
         "python3 python3-venv), or name it: make PYTHON=/path/to/python3 …"
 }
 
-has_ensurepip() { "$python" -c 'import venv, ensurepip' 2>/dev/null; }
+has_ensurepip() { "$python" -c 'import venv; from ensurepip import version' 2>/dev/null; }
+
+# Debian's python3-pip, say, if it can install into another environment.
+has_outer_pip() {
+    "$python" -c 'import sys, venv, pip
+sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (22, 3))' 2>/dev/null
+}
 
 is_root_on_debian() {
     [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null
@@ -55,8 +61,7 @@ create() {
         "$python" -m virtualenv --quiet "$venv"
     elif command -v uv >/dev/null; then
         uv venv --quiet --seed --python "$python" "$venv"
-    elif "$python" -c 'import venv' 2>/dev/null && "$python" -m pip --python "$python" \
-        --version >/dev/null 2>&1; then
+    elif has_outer_pip; then
         "$python" -m venv --without-pip "$venv"
         "$python" -m pip --python "$venv/bin/python" install --quiet pip
     else

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
 
 # A user, or a name for what is no user: "deploy script".
-Author = Union["AbstractBaseUser", "AnonymousUser", str, None]
+Author: TypeAlias = "AbstractBaseUser | AnonymousUser | str | None"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +25,9 @@ class Attribution:
     why: str = ""
 
 
-_current: ContextVar[Attribution] = ContextVar(
-    "strangler_attribution", default=Attribution()
-)
+NOBODY = Attribution()
+
+_current: ContextVar[Attribution] = ContextVar("strangler_flags", default=NOBODY)
 
 
 def current() -> Attribution:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from decimal import Decimal
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.db import models, router, transaction
-from django.utils import timezone
 
 from django_strangler.exceptions import InvalidRamp, UnknownFlag
 
@@ -23,7 +21,7 @@ from .attribution import Author, attributed_to
 from .models import Flag, FlagChange, FlagVersion
 
 # One subject, a group, or many of them: a queryset, say.
-Subjects = Union[rules.Subject, Iterable[rules.Subject]]
+Subjects: TypeAlias = "rules.Subject | Iterable[rules.Subject]"
 
 
 def set_rollout(
@@ -106,8 +104,8 @@ def start_ramp(
     A step is ``(percentage, when)``: an aware datetime, a timedelta after the step
     before, or None for now. Until the first step the percentage stays as it is.
     """
-    now = timezone.now()
-    ramp = ramps.plan(steps, now=_aware(now)).to_json()
+    now = ramps.now()
+    ramp = ramps.plan(steps, now=now).to_json()
     with _changed(name, by, why, create=True) as flag:
         flag.percentage, flag.ramp = flag.rollout(now), ramp
     return flag
@@ -116,14 +114,14 @@ def start_ramp(
 def hold_ramp(name: str, *, by: Author = None, why: str = "") -> Flag:
     """Stay at the percentage that the ramp has reached."""
     with _changed(name, by, why) as flag:
-        flag.ramp = _ramp(flag).hold(_aware(timezone.now())).to_json()
+        flag.ramp = _ramp(flag).hold(ramps.now()).to_json()
     return flag
 
 
 def resume_ramp(name: str, *, by: Author = None, why: str = "") -> Flag:
     """Go on with the ramp; what is still to come moves by as long as it was held."""
     with _changed(name, by, why) as flag:
-        flag.ramp = _ramp(flag).resume(_aware(timezone.now())).to_json()
+        flag.ramp = _ramp(flag).resume(ramps.now()).to_json()
     return flag
 
 
@@ -182,7 +180,7 @@ def _changed(
         if flag is None:
             if not create:
                 raise UnknownFlag(
-                    f"There is no flag {name!r}. Create it with set_rollout({name!r}, 0)."
+                    f"There is no flag {name!r}. Create it: set_rollout({name!r}, 0)."
                 )
             flag = Flag(name=name)
         yield flag
@@ -193,8 +191,3 @@ def _ramp(flag: Flag) -> ramps.Ramp:
     if flag.ramp is None:
         raise InvalidRamp(f"The flag {flag.name!r} has no ramp.")
     return ramps.from_json(flag.ramp)
-
-
-def _aware(now: datetime) -> datetime:
-    # Without USE_TZ, Django's now() is local and naive.
-    return timezone.make_aware(now) if timezone.is_naive(now) else now

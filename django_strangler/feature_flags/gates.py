@@ -6,8 +6,8 @@ The gates of a flag, asked in this order; the first that knows an answer gives i
 3. included ids: on for them, even at 0 %;
 4. percentage: of a ramp if there is one, by its clock.
 
-A gate reads the flag and the subject's id, and nothing else: neither a group nor a request
-can make an instance and its id differ.
+A gate reads the flag and the subject's id, and nothing else: neither a group nor a
+request can make an instance and its id differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Optional
+from typing import Literal, TypeAlias
 
 from .buckets import EVERYBODY, bucket
 
@@ -47,7 +47,7 @@ STANDARD_REASONS: dict[Reason, str] = {
 }
 
 # On or off, why, and the place if it was needed. A plain tuple: each check makes one.
-Verdict = tuple[bool, Reason, Optional[int]]
+Verdict: TypeAlias = "tuple[bool, Reason, int | None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Rules:
         raise AssertionError("the percentage gate always answers")
 
 
-Gate = Callable[[Rules, str], Optional[Verdict]]
+Gate: TypeAlias = "Callable[[Rules, str], Verdict | None]"
 
 OFF: Verdict = (False, "off", None)
 EXCLUDED: Verdict = (False, "excluded", None)

@@ -14,7 +14,6 @@ from django.db import IntegrityError, connections, models, router, transaction
 from django.db.models import Q
 from django.db.models.signals import post_save
 from django.dispatch import receiver
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_strangler.clock import DatabaseNow
@@ -39,7 +38,8 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         with self._recorded(self._by_pk):
             return super().delete()
 
-    delete.queryset_only = True  # type: ignore[attr-defined]  # Not Flag.objects.delete().
+    # As in Django: there is no Flag.objects.delete().
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
     def bulk_create(
         self, objs: Iterable[Flag], *args: Any, **kwargs: Any
@@ -60,7 +60,7 @@ class FlagQuerySet(models.QuerySet["Flag"]):
 
     @contextmanager
     def _recorded(self, find: Callable[[], Q]) -> Iterator[None]:
-        """Compare the flags before and after the block; all of it or nothing happens."""
+        """Compare the flags before and after the block; all happens or nothing."""
         self._for_write = True
         alias = self.db
         rows = Flag._base_manager.using(alias)
@@ -135,7 +135,7 @@ class Flag(models.Model):
         if self.ramp is not None:
             ramp = ramps.from_json(self.ramp)
             # Off means that nobody moves on unseen: it comes back at this percentage.
-            ramp = ramp if self.enabled else ramp.hold(timezone.now())
+            ramp = ramp if self.enabled else ramp.hold(ramps.now())
             self.ramp = ramp.to_json()
         return self
 
@@ -149,7 +149,7 @@ class Flag(models.Model):
         """The percentage now, or then: the ramp's, if there is one."""
         if self.ramp is None:
             return self.percentage
-        reached = ramps.from_json(self.ramp).percentage(now or timezone.now())
+        reached = ramps.from_json(self.ramp).percentage(now or ramps.now())
         return self.percentage if reached is None else reached
 
     def state(self) -> dict[str, Any]:
@@ -216,6 +216,16 @@ class FlagChange(models.Model):
     def __str__(self) -> str:
         return f"{self.flag} #{self.pk}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnly("The history of flags cannot be changed.")
+        super().save(*args, **kwargs)
+
+    def delete(
+        self, using: str | None = None, keep_parents: bool = False
+    ) -> tuple[int, dict[str, int]]:
+        raise AppendOnly("The history of flags cannot be deleted.")
+
     @classmethod
     def of(cls, before: dict[str, Any] | None, after: dict[str, Any] | None) -> Self:
         """The record of a change that is being made now."""
@@ -232,23 +242,14 @@ class FlagChange(models.Model):
             after=after,
         )
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise AppendOnly("The history of flags cannot be changed.")
-        super().save(*args, **kwargs)
-
-    def delete(
-        self, using: str | None = None, keep_parents: bool = False
-    ) -> tuple[int, dict[str, int]]:
-        raise AppendOnly("The history of flags cannot be deleted.")
-
 
 class FlagVersionQuerySet(models.QuerySet["FlagVersion"]):
     """The single row."""
 
     def stamp(self) -> str | None:
         """The stamp; None before the first change."""
-        return self.filter(pk=1).values_list("stamp", flat=True).first()
+        stamp: str | None = self.filter(pk=1).values_list("stamp", flat=True).first()
+        return stamp
 
     def renew(self) -> None:
         """A new stamp; the row stays locked until the transaction ends."""

@@ -1,4 +1,4 @@
-"""A ramp: percentages and the moments from which they hold. Nothing here has a clock."""
+"""A ramp: percentages and the moments from which they hold, a pure function of both."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Union
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 from django_strangler.exceptions import InvalidRamp, StranglerError
 
 from .rules import check_percentage
 
 # A moment, a pause after the step before, or None: now.
-When = Union[datetime, timedelta, None]
+When: TypeAlias = "datetime | timedelta | None"
 
 # A first step "now" was written down a moment ago, perhaps on another host.
 GRACE = timedelta(minutes=1)
+
+
+def now() -> datetime:
+    """This host's time for those who ask; aware, with USE_TZ or without."""
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +69,9 @@ class Ramp:
     def to_json(self) -> dict[str, Any]:
         """As the column holds it."""
         return {
-            "steps": [[each.at.isoformat(), str(each.percentage)] for each in self.steps],
+            "steps": [
+                [each.at.isoformat(), str(each.percentage)] for each in self.steps
+            ],
             "held_at": self.held_at and self.held_at.isoformat(),
         }
 
@@ -74,14 +82,14 @@ def plan(steps: Iterable[tuple[Any, When]], *, now: datetime) -> Ramp:
     for pair in steps:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise InvalidRamp(
-                f"{pair!r:.80} is not a step. Write (percentage, when), where when is a "
+                f"{pair!r:.80} is not a step. Write (percentage, when); when is a "
                 "datetime, a timedelta after the step before, or None for now."
             )
         at = _moment(pair[1], planned[-1].at if planned else now, now)
         planned.append(Step(at=at, percentage=check_percentage(pair[0])))
     if planned and planned[0].at < now - GRACE:
         raise InvalidRamp(
-            f"The ramp starts at {planned[0].at:%Y-%m-%d %H:%M %Z}, which is in the past."
+            f"The ramp starts in the past, at {planned[0].at:%Y-%m-%d %H:%M %Z}."
         )
     return _in_order(planned)
 
@@ -105,7 +113,7 @@ def from_json(value: Any) -> Ramp:
 def _in_order(steps: list[Step]) -> Ramp:
     if not steps:
         raise InvalidRamp("A ramp has at least one step: (percentage, when).")
-    for earlier, later in zip(steps, steps[1:], strict=False):
+    for earlier, later in pairwise(steps):
         if later.at <= earlier.at:
             raise InvalidRamp(
                 f"The ramp goes back in time: {later.percentage} % at {later.at} comes "
@@ -122,7 +130,7 @@ def _moment(when: Any, previous: datetime, now: datetime) -> datetime:
         return _aware(moment)
     except (AttributeError, OverflowError, TypeError):
         raise InvalidRamp(
-            f"{when!r:.80} is not a moment. Pass an aware datetime, a timedelta, or None."
+            f"{when!r:.80} is no moment. Pass an aware datetime, a timedelta or None."
         ) from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from django_strangler.exceptions import (
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
 # A user, a user's id, or nobody in particular.
-Subject = Union["Model", "AnonymousUser", int, str, UUID, None]
+Subject: TypeAlias = "Model | AnonymousUser | int | str | UUID | None"
 
 MAX_NAME = 100
 MAX_ID = 255
@@ -36,8 +36,8 @@ def check_name(name: Any) -> str:
     """A slug."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
         raise InvalidFlagName(
-            f"{name!r:.120} is not a flag's name. Use lower-case letters, digits, - and "
-            f'_, {MAX_NAME} at most: "notifications-v2".'
+            f"{name!r:.120} is not a flag's name. Use lower-case letters, digits, - "
+            f'and _, {MAX_NAME} at most: "notifications-v2".'
         )
     return str.__str__(name)
 
@@ -70,8 +70,8 @@ def check_percentage(value: Any) -> Decimal:
     rounded = number.quantize(_HUNDREDTH)
     if rounded != number:
         raise InvalidPercentage(
-            f"{value!s:.80} % has more than two decimals, which is all that nginx knows. "
-            f"The nearest is {rounded}."
+            f"{value!s:.80} % has more than two decimals, which is all that nginx "
+            f"knows. The nearest is {rounded}."
         )
     return abs(rounded)  # No negative zero.
 
@@ -83,7 +83,7 @@ def check_ids(values: Any) -> list[str]:
     ids = sorted({_check_id(value) for value in values})
     if len(ids) > MAX_NAMED:
         raise InvalidSubject(
-            f"{len(ids)} ids are too many to name one by one; {MAX_NAMED} is the limit. "
+            f"{len(ids)} ids are too many to name; {MAX_NAMED} is the limit. "
             "Use a percentage, or a flag of its own."
         )
     return ids
@@ -93,7 +93,7 @@ def _check_id(value: Any) -> str:
     text = subject_text(value)
     if not 0 < len(text) <= MAX_ID or "\x00" in text or not _is_unicode(text):
         raise InvalidSubject(
-            f"{value!r:.80} cannot be named: its id is empty, longer than {MAX_ID} "
+            f"{value!r:.80} cannot be named: the id is empty, longer than {MAX_ID} "
             "characters, or no text that a database can hold."
         )
     return text

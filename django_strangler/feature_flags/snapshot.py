@@ -1,9 +1,9 @@
 """
 All flags, as this process knows them.
 
-Nothing runs in the background. A check that finds the snapshot older than ``FLAG_REFRESH``
-compares the stamp, one query, and reads the flags again only if it is another. Threads and
-workers that were forked inherit the snapshot and look for themselves.
+Nothing runs in the background. A check that finds the snapshot older than
+``FLAG_REFRESH`` compares the stamp, one query, and reads the flags again only if it is
+another. Workers that were forked inherit the snapshot and look for themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any
 from django.core.signals import setting_changed
 from django.db import Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils import timezone
 
 from django_strangler import conf
 from django_strangler.exceptions import StranglerError
@@ -74,7 +73,7 @@ def _look_again(now: float) -> Snapshot | None:
     connection = connections[router.db_for_write(Flag)]
     changed = has_changed_flags(connection)
     if own.changed and not changed:
-        last_change.now()  # The transaction is over; whether it committed, reading tells.
+        last_change.now()  # It is over; whether it committed, reading tells.
     if changed or not sees_the_latest(connection):
         return _for_this_transaction(connection, now, changed=changed)
     own.forget()
@@ -84,7 +83,7 @@ def _look_again(now: float) -> Snapshot | None:
 def _for_this_transaction(
     connection: BaseDatabaseWrapper, now: float, *, changed: bool
 ) -> Snapshot | None:
-    """What only this transaction may see, or what it can no longer see the latest of."""
+    """What only this transaction may see, or all that it can still see."""
     view = _state.view
     if not changed and now < view.until and view.after is last_change.token:
         own.forget()
@@ -118,7 +117,9 @@ def _for_all(connection: BaseDatabaseWrapper, now: float) -> Snapshot | None:
         lock.release()
 
 
-def _read_or(known: Snapshot | None, connection: BaseDatabaseWrapper) -> Snapshot | None:
+def _read_or(
+    known: Snapshot | None, connection: BaseDatabaseWrapper
+) -> Snapshot | None:
     try:
         snapshot = _read(connection, known)
     except Error as error:
@@ -168,7 +169,7 @@ def _undisturbed(connection: BaseDatabaseWrapper) -> Iterator[None]:
     try:
         yield
     except Error:
-        # Outside of requests, nobody else drops a connection that the server has closed.
+        # Outside of requests, nobody else drops a connection that has died.
         if connection.connection is not None and not connection.is_usable():
             connection.close()
         raise
@@ -188,7 +189,8 @@ def _survived(flag: Flag) -> Iterator[None]:
 
 
 def _rules(flag: Flag) -> Rules:
-    percentage, steps = flag.percentage, ()
+    percentage = flag.percentage
+    steps: tuple[tuple[float, int], ...] = ()
     if flag.ramp is not None:
         ramp = ramps.from_json(flag.ramp)
         if ramp.held_at is None:
@@ -213,7 +215,7 @@ def _forked() -> None:
 
 
 def _setting_changed(*, setting: str, **kwargs: Any) -> None:
-    if setting == "STRANGLER":
+    if setting in ("STRANGLER", "DATABASE_ROUTERS"):
         last_change.now()
         own.until = 0.0
 

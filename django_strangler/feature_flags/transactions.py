@@ -1,8 +1,8 @@
 """
 Which transactions changed flags, and when they are over.
 
-Django tells when a transaction commits, but not when it rolls back. So a change leaves a
-hook in the connection's list of commit hooks: Django takes it out on commit and on
+Django tells when a transaction commits, but not when it rolls back. So a change leaves
+a hook in the connection's list of commit hooks: Django takes it out on commit and on
 rollback, of a savepoint as well. While it is there, the change is real for this
 transaction, and for nobody else.
 """
@@ -18,7 +18,7 @@ from .gates import Snapshot
 
 
 class OwnView(threading.local):
-    """What this thread's open transaction reads for itself; connections are per thread."""
+    """What this thread's open transaction reads for itself."""
 
     connection: BaseDatabaseWrapper | None = None
     changed: bool = False  # By this transaction.
@@ -65,7 +65,7 @@ def note_change(connection: BaseDatabaseWrapper) -> None:
 def has_changed_flags(connection: BaseDatabaseWrapper) -> bool:
     """Whether the open transaction, as far as it is not rolled back, changed flags."""
     hooks = connection.run_on_commit
-    return any(isinstance(hook, _Changed) for _, hook, _ in reversed(hooks))
+    return any(isinstance(hook[1], _Changed) for hook in reversed(hooks))
 
 
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
@@ -86,7 +86,10 @@ def sees_the_latest(connection: BaseDatabaseWrapper) -> bool:
         return True
     if connection.vendor == "sqlite":
         # Whoever holds the write lock from the beginning sees all there is.
-        return getattr(connection, "transaction_mode", None) in ("IMMEDIATE", "EXCLUSIVE")
+        return getattr(connection, "transaction_mode", None) in (
+            "IMMEDIATE",
+            "EXCLUSIVE",
+        )
     level = getattr(connection, "isolation_level", None)
     name = getattr(level, "name", level) or "repeatable read"
     return str(name).lower().replace("_", " ") in ("read committed", "read uncommitted")

@@ -4,6 +4,9 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
+# From Django 6.1 on, the command looks at the databases too.
+pytestmark = pytest.mark.django_db
+
 OWN_BROKER = f"{__name__}.NoBroker"
 
 

@@ -22,10 +22,12 @@ WRONG: dict[str, list[Any]] = {
     "MAX_ATTEMPTS": [0, 2**31, 10.0],
     "MAX_BACKOFF": [0, -1, "1s", None, True, float("nan"), float("inf")],
     "RETENTION": [-1, "7 days", None, timedelta(days=-1), 10**400],
+    "INBOX_RETENTION": [0, -1, None, "90 days"],
     "WINDOW": [0, None],
     "BATCH_SIZE": [0, None],
     "LEASE": [0.4, None, timedelta(0)],
     "POLL_INTERVAL": [0, None],
+    "FLAG_REFRESH": [-1, None, float("nan")],
     "NOTIFY": [None, "yes"],
 }
 

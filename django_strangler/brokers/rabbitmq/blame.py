@@ -14,7 +14,7 @@ from .diary import logger
 
 FORBIDDEN = 403
 HOLD, LONGEST_HOLD = 5.0, 60.0  # Seconds.
-# "access to exchange … refused", and not "access to topic …": nothing may be sent.
+# "access to exchange … refused", not "access to topic …": nothing at all may be sent.
 _EVERYTHING = re.compile(r"access to exchange '")
 
 
@@ -38,10 +38,10 @@ class Blame:
     Finds the event that RabbitMQ closes the channel for, by sending singly.
 
     Only what is refused alone while a neighbour of another type passes is rejected;
-    with no such neighbour at hand, what is refused alone twice. After one has been
-    found, the others go the usual way again. A type that is forbidden is held from then
-    on: one event of it is tried alone now and then. So is what is as large as one
-    refused before.
+    with no such neighbour at hand, what is refused alone twice. Once one is found, the
+    others go the usual way again. A type that is forbidden is held from then on: one
+    event of it is tried alone now and then. Whatever is as large as one that was too
+    large goes alone as well.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -98,7 +98,7 @@ class Blame:
         """The event to send alone now."""
         if self._refused:
             types = {each.event.type for each in self._refused}
-            neighbour = next((e for e in self._alone if e.type not in types), None)
+            neighbour = self._neighbour(types)
             if neighbour is not None and len(types) < 3:
                 self._alone.remove(neighbour)
                 self._current = neighbour
@@ -113,6 +113,12 @@ class Blame:
         self._current = self._alone.popleft() if self._alone else None
         self.hunting = self.hunting and self._current is not None
         return self._current
+
+    def _neighbour(self, types: set[str]) -> Outgoing | None:
+        reason = self._refused[0].reason
+        others = [each for each in self._alone if each.type not in types]
+        innocent = (each for each in others if not _names(reason, each))
+        return next(innocent, others[0] if others else None)
 
     def passed(self) -> None:
         """RabbitMQ took the current event, or at least did not mind it."""

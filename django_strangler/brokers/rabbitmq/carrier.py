@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,7 +25,8 @@ from .urls import Node
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # Between two attempts, in seconds.
 STEADY = 5.0  # Up for so long, the next loss starts with the first pause again.
-# A message that crashes the broker's side of the connection closes it with one of them.
+QUIET = 15.0  # Without a nack for so long, the queue has room again.
+# A message that the broker's side of the connection cannot stand closes it so.
 _POISON = {501, 502, 503, 505, 540, 541}
 _NACKED = (
     "a queue refuses events (basic.nack): it is full, or has lost its majority",
@@ -54,7 +56,7 @@ class Carrier(threading.Thread):
         self._diary, self._blame = Diary(), Blame()
         self._exchange = Exchange(settings.exchange)
         self._loop = IOLoop()
-        self._closing = False
+        self._closing = threading.Event()
         self._connection: Any = None
         self._producer: tracing.Producer | None = None
         self._main: Publisher | None = None
@@ -65,7 +67,7 @@ class Carrier(threading.Thread):
         self._trouble = "connecting"
         self._up_since: float | None = None
         self._doubtful = False  # Being connected proves nothing; a confirm would.
-        self._nacked = False
+        self._nacked_at: float | None = None
 
     # From other threads.
 
@@ -75,7 +77,7 @@ class Carrier(threading.Thread):
 
     def finish(self, timeout: float) -> None:
         """Close the connection and end the thread."""
-        self._closing = True
+        self._closing.set()
         self._loop.add_callback_threadsafe(self._shut_down)
         self.join(timeout)
 
@@ -84,34 +86,40 @@ class Carrier(threading.Thread):
     def run(self) -> None:
         quieten_pika()
         with tracing.untraced():
-            while not self._closing:
-                self._loop.add_callback_threadsafe(self._connect)
+            while not self._closing.is_set():
                 try:
+                    self._begin()
                     self._loop.start()
                 except Exception:
                     # Not even a bug of ours, or of pika's, may end the sending.
                     logger.exception("RabbitMQ: the connection failed unexpectedly.")
-                    self._drop()
-                    self._loop, broken = IOLoop(), self._loop
-                    broken.close()
-                    self._down("an unexpected error; see the log")
-                    threading.Event().wait(self._pause())
-            self._drop()
+                    self._closing.wait(self._pause())
             self._loop.close()
+
+    def _begin(self) -> None:
+        """Connect, also after an error in the middle of anything."""
+        if self._connection is not None:
+            self._drop()
+            self._blame.abandon("an unexpected error")
+            self._down("an unexpected error; the log has it")
+        self._loop.add_callback_threadsafe(self._connect)
 
     def _shut_down(self) -> None:
         self._turn(False, "closed")
         connection = self._connection
-        if connection is None or connection.is_closed or connection.is_closing:
+        if connection is None or connection.is_closed:
             self._loop.stop()
             return
-        connection.close()
-        self._loop.call_later(0.5, self._loop.stop)
+        if not connection.is_closing:
+            connection.close()
+        # A silent broker does not answer that.
+        self._loop.call_later(0.5, self._drop)
+        self._loop.call_later(0.6, self._loop.stop)
 
     # Connecting.
 
     def _connect(self) -> None:
-        if self._closing:
+        if self._closing.is_set():
             self._loop.stop()
             return
         self._node = self._nodes[self._attempts % len(self._nodes)]
@@ -144,7 +152,7 @@ class Carrier(threading.Thread):
             return
         if what:
             self._wait(what, todo)
-        else:
+        elif self._main is None:
             self._main = self._publisher(
                 self._main_ready, self._report, self._main_closed
             )
@@ -169,7 +177,7 @@ class Carrier(threading.Thread):
         if self._blocked:
             return
         self._trouble = ""
-        self._up_since = pika.compat.time_now()
+        self._up_since = time.monotonic()
         if not self._doubtful:
             self._diary.well(self._node.shown)
         self._turn(True, "")
@@ -188,16 +196,18 @@ class Carrier(threading.Thread):
 
     def _lost(self, connection: Any, error: BaseException) -> None:
         """The connection could not be opened, or has ended."""
-        if self._closing:
+        if self._closing.is_set():
             self._loop.stop()
-        if connection is not self._connection or self._closing:
+        if connection is not self._connection or self._closing.is_set():
             return
         self._connection = None
         what, todo = explain(error, self._node)
+        self._diary.trouble(what, todo)
         code = getattr(error, "reply_code", 0)
         if code in _POISON:
             self._suspect(code, getattr(error, "reply_text", ""))
-        self._diary.trouble(what, todo)
+        else:
+            self._blame.abandon(what)
         self._down(what)
         self._reconnect()
 
@@ -221,13 +231,14 @@ class Carrier(threading.Thread):
     def _wait(self, what: str, todo: str) -> None:
         """The connection is fine, but nothing can be sent now."""
         self._diary.trouble(what, todo)
+        self._blame.abandon(what)
         self._down(what)
         self._loop.call_later(self._pause(), partial(self._check, self._connection))
 
     def _down(self, what: str) -> None:
         """Nothing can be sent: whatever is under way is unknown."""
         self._trouble, self._blocked = what, ""
-        now = pika.compat.time_now()
+        now = time.monotonic()
         if self._up_since is not None and now - self._up_since >= STEADY:
             self._failures = 0
         self._up_since = None
@@ -235,13 +246,9 @@ class Carrier(threading.Thread):
         alone, self._alone = self._alone, None
         self._turn(False, what)
         if main is not None:
-            self._report_unknown(main.take_all(), what)
-            main.close()
+            self._report_unknown(main.give_up(), what)
         if alone is not None:
-            alone.take_all()  # The blame knows it.
-            alone.close()
-        if not self._blame.hunting or self._connection is not None:
-            self._blame.abandon(what)
+            alone.give_up()  # The blame knows it.
         self._report([])
         self._pump()
 
@@ -250,9 +257,11 @@ class Carrier(threading.Thread):
         if self._alone is not None and self._alone.unconfirmed:
             self._blame.refused(code, reason)
         if self._main is not None and self._main.unconfirmed:
-            self._blame.begin(self._main.take_all(), code, reason)
+            self._blame.begin(self._main.give_up(), code, reason)
 
-    def _was_blocked(self, _connection: object, frame: Any) -> None:
+    def _was_blocked(self, connection: object, frame: Any) -> None:
+        if connection is not self._connection:
+            return
         self._blocked = f"blocked: {frame.method.reason}"
         self._diary.trouble(
             f"{self._node.shown} is {self._blocked}",
@@ -260,7 +269,9 @@ class Carrier(threading.Thread):
         )
         self._turn(False, self._blocked)
 
-    def _was_unblocked(self, _connection: object, _frame: object) -> None:
+    def _was_unblocked(self, connection: object, _frame: object) -> None:
+        if connection is not self._connection:
+            return
         self._blocked = ""
         if self._up:
             self._main_ready()
@@ -283,6 +294,7 @@ class Carrier(threading.Thread):
                     "another connection is tried.",
                 )
                 self._drop()
+                self._blame.abandon(what)
                 self._down(what)
                 self._reconnect()
                 return
@@ -313,16 +325,20 @@ class Carrier(threading.Thread):
         last = outcomes[-1]
         if last.kind is Kind.UNKNOWN:
             if last.reason.startswith("nacked"):
-                self._nacked = True
+                self._nacked_at = time.monotonic()
                 self._diary.trouble(*_NACKED)
-        elif self._failures or self._doubtful or self._nacked:
+        elif self._failures or self._doubtful or self._nacked_at is not None:
             self._prove(last.kind)
         self._report_out(outcomes)
 
     def _prove(self, kind: Kind) -> None:
         # A rejection proves nothing.
-        if kind is not Kind.REJECTED and self._up:
-            self._failures, self._doubtful, self._nacked = 0, False, False
+        if kind is Kind.REJECTED or not self._up:
+            return
+        self._failures, self._doubtful = 0, False
+        # A queue that is full takes one now and then: that is not well yet.
+        if self._nacked_at is None or time.monotonic() - self._nacked_at > QUIET:
+            self._nacked_at = None
             self._diary.well(self._node.shown)
 
     def _report_unknown(self, events: Sequence[Outgoing], reason: str) -> None:

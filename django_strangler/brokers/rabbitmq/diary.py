@@ -75,7 +75,7 @@ def explain(error: BaseException, node: Node) -> tuple[str, str]:
     if any("Timeout" in type(cause).__name__ for cause in causes):
         return f"{node.shown} does not answer", "It is tried again until it works."
     return (
-        f"the connection to {node.shown} was lost",
+        f"the connection to {node.shown} was lost: {error}",
         "It is tried again until it works.",
     )
 
@@ -99,7 +99,8 @@ class _OnlyOthers(logging.Filter):
     """
     Drops what pika says on our threads: it says each failure five times, and we once.
 
-    Give the logger ``pika`` a level to see it all the same.
+    A bug of ours, which pika logs with its traceback, passes. Give the logger ``pika``
+    a level to see everything.
     """
 
     def __init__(self) -> None:
@@ -109,7 +110,10 @@ class _OnlyOthers(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         # pika looks up host names on threads that it does not name.
         ours = record.thread in self.threads or record.funcName == "_resolve"
-        return not ours or logging.getLogger("pika").level != logging.NOTSET
+        error = record.exc_info[1] if record.exc_info else None
+        foreseen = (OSError, pika.exceptions.AMQPError, type(None))
+        wanted = logging.getLogger("pika").level != logging.NOTSET
+        return not ours or wanted or not isinstance(error, foreseen)
 
 
 _filter = _OnlyOthers()

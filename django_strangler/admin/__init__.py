@@ -1,0 +1,7 @@
+"""The admin, one module per capability."""
+
+from __future__ import annotations
+
+from . import flags
+
+__all__ = ["flags"]
