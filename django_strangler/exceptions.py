@@ -26,6 +26,10 @@ class OutsideTransaction(StranglerError):
     """An event was published with no transaction open."""
 
 
+class InsideTransaction(StranglerError):
+    """A relay was started with a transaction open."""
+
+
 class InvalidEvent(StranglerError, ValueError):
     """The base of what can be wrong with one event; nothing was written."""
 
