@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import DatabaseError
 
 from django_strangler import conf
+from django_strangler.exceptions import ConfigurationError
 
 from .handling import inbox_alias
 from .models import ConsumerProcess

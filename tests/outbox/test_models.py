@@ -119,8 +119,8 @@ def test_the_relay_s_read_walks_the_index(make_db, kind):
         cursor.execute(f"ANALYZE {table}strangler_outboxevent")
         explain = "EXPLAIN QUERY PLAN" if kind == "sqlite" else "EXPLAIN"
         cursor.execute(
-            f"{explain} SELECT id, body FROM strangler_outboxevent WHERE confirmed_at IS NULL "
-            "AND parked_at IS NULL AND available_at IS NULL "
+            f"{explain} SELECT id, body FROM strangler_outboxevent "
+            "WHERE confirmed_at IS NULL AND parked_at IS NULL AND available_at IS NULL "
             "ORDER BY confirmed_at, parked_at, available_at, id LIMIT 500"
         )
         plan = str(cursor.fetchall())
