@@ -126,7 +126,9 @@ class Nemesis:
         return is_alive
 
     def close_connections(self, chance: random.Random) -> bool:
-        return "Closing" in self.rabbitmq.ctl("close_all_connections", "torture")
+        before = self.rabbitmq.ctl("list_connections", "pid").split()
+        self.rabbitmq.ctl("close_all_connections", "torture")
+        return len(before) > 1  # A heading is one of them.
 
     def terminate_backends(self, chance: random.Random) -> bool:
         return bool(self.database.terminate())

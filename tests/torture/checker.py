@@ -2,8 +2,8 @@
 The verdict, from outside evidence only.
 
 What was committed (the business rows: how often each key changed) against what the
-What was committed (the business rows: how often each key changed) against what
-says of itself is believed.
+witness saw (a stream bound to the exchange: every copy, in order). Nothing that the
+outbox says of itself is believed.
 """
 
 from __future__ import annotations
