@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,8 @@ def far() -> memory.MemoryExchange:
 
 
 @pytest.fixture
-def start_drain(tmp_path) -> Iterator[Callable[..., Drain]]:
-    """start_drain(alias, "--lease", "1"): a real ``drain_outbox``, killed in the end."""
+def start_drain(tmp_path: Path) -> Iterator[Callable[..., Drain]]:
+    """start_drain(alias, "--lease", "1"): a real process, killed in the end."""
     started: list[Drain] = []
 
     def start(alias: str, *arguments: str, **environment: str) -> Drain:
