@@ -1,0 +1,116 @@
+"""
+Lists that stay quick on millions of rows: each reads a bounded slice of an index.
+
+A state and an age are ranges of the table's index or of its primary key. A type and a
+key have no index; they are looked for among the first ``SEARCHED`` rows of the list.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from django.core.paginator import Paginator
+from django.db.models import BooleanField, Case, Q, QuerySet, Value, When
+
+from django_strangler.clock import DatabaseNow
+from django_strangler.outbox.models import OutboxEvent
+
+Rows: TypeAlias = QuerySet[Any]  # Of OutboxEvent, with its verbs.
+
+COUNTED = 10_000  # Rows that a list counts and leads to.
+SEARCHED = 50_000  # Rows among which a type or a key is looked for.
+
+_INDEX = ("confirmed_at", "parked_at", "available_at", "id")
+_BACKWARDS = tuple(f"-{name}" for name in _INDEX)
+
+# How each state's list is ordered, so that the index is walked and nothing sorted. Of
+# the pending the oldest come first: they are the ones that somebody looks for.
+ORDER = {
+    "": ("-id",),
+    "pending": _INDEX,
+    "confirmed": _BACKWARDS,
+    "parked": _BACKWARDS,
+}
+# The time that an age counts from: when a row came into its state.
+SINCE = {"confirmed": "confirmed_at", "parked": "parked_at"}
+
+if TYPE_CHECKING:
+    _Paginator = Paginator[OutboxEvent]
+else:
+    _Paginator = Paginator
+
+
+class BoundedPaginator(_Paginator):
+    """Counts no further than ``COUNTED``."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, or COUNTED if there are more."""
+        rows: Any = self.object_list
+        return int(rows.values("pk")[:COUNTED].count())
+
+
+def in_state(rows: Rows, state: str) -> Rows:
+    """The rows in this state; all of them without one."""
+    chosen: Rows = getattr(rows, state)() if state else rows
+    return chosen
+
+
+def aged(rows: Rows, state: str, seconds: float, *, older: bool) -> Rows:
+    """The rows that came into their state less, or more, than so many seconds ago."""
+    limit = DatabaseNow(-seconds)
+    if state in SINCE:
+        return rows.filter(**{f"{SINCE[state]}__{'lt' if older else 'gte'}": limit})
+    first = _first_id_since(rows.db, seconds)
+    return rows.filter(id__lt=first) if older else rows.filter(id__gte=first)
+
+
+def _first_id_since(alias: str, seconds: float) -> int:
+    """
+    The id of the first event published since then.
+
+    Found by halving: ids and times both grow, and the times have no index.
+    """
+    rows = OutboxEvent.objects.using(alias)
+    is_young = Case(
+        When(published_at__gte=DatabaseNow(-seconds), then=Value(True)),
+        default=Value(False),
+        output_field=BooleanField(),
+    )
+    low = rows.order_by("id").values_list("id", flat=True).first() or 1
+    last = rows.order_by("-id").values_list("id", flat=True).first() or 0
+    high = last + 1
+    while low < high:
+        middle = (low + high) // 2
+        found = rows.filter(id__gte=middle).order_by("id")
+        id, young = found.values_list("id", is_young).first() or (high, True)
+        if young:
+            high = middle
+        else:
+            low = id + 1
+    return low
+
+
+def searched(rows: Rows, state: str) -> Rows:
+    """The first ``SEARCHED`` rows of a list, as a range of its index."""
+    ordered = rows.order_by(*ORDER[state])
+    if state in SINCE:
+        name = SINCE[state]
+        edge: datetime | None = _at(ordered, name)
+        return rows if edge is None else rows.filter(**{f"{name}__gt": edge})
+    if state == "pending":
+        # The delayed stand in another place of the index, and are few.
+        edge_id = _at(ordered.filter(available_at=None), "id")
+        if edge_id is None:
+            return rows
+        return rows.filter(Q(id__lt=edge_id) | Q(available_at__isnull=False))
+    newest = ordered.values_list("id", flat=True).first()
+    return rows if newest is None else rows.filter(id__gt=newest - SEARCHED)
+
+
+def _at(ordered: Rows, name: str) -> Any:
+    return next(
+        iter(ordered.values_list(name, flat=True)[SEARCHED : SEARCHED + 1]), None
+    )
