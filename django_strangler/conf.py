@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -12,6 +13,8 @@ from typing import Any
 from django.conf import settings
 
 from django_strangler.exceptions import ConfigurationError
+
+_URL_OR_PATH = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]*|[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +33,12 @@ class Settings:
     max_attempts: int = 10
     max_backoff: float = 60.0  # The longest pause between two attempts.
     retention: float = 7 * 86400.0
+    inbox_retention: float = 90 * 86400.0  # How long a repeated event is recognised.
     window: int = 1000  # Events sent and not yet marked, per relay.
     batch_size: int = 500  # Events marked by one statement.
     lease: float = 10.0
     poll_interval: float = 1.0
+    flag_refresh: float = 1.0  # How old a process's view of the flags may get.
     notify: bool = True  # Wake relays by NOTIFY, where the database has it.
 
 
@@ -41,11 +46,12 @@ def current() -> Settings:
     """The settings in force now; ``override_settings`` is seen at once."""
     global _cache
     given: Any = getattr(settings, "STRANGLER", None)
-    seen, value = _cache
-    if seen is given and value is not None:
+    seen, copy, value = _cache
+    # The copy tells when somebody, a test as a rule, has changed the dict in place.
+    if seen is given and copy == given and value is not None:
         return value
     value = parse({} if given is None else given)
-    _cache = (given, value)
+    _cache = (given, None if given is None else dict(given), value)
     return value
 
 
@@ -72,7 +78,7 @@ def _unknown(key: object) -> str:
 
 def _wrong(key: str, value: object, wanted: str) -> ConfigurationError:
     # A broker URL may hold a password, so that value is never repeated.
-    shown = "" if key == "BROKER_URL" else f" {value!r}"
+    shown = "" if key == "BROKER_URL" else f" is {value!r:.100}. It"
     return ConfigurationError(f"STRANGLER[{key!r}]{shown} must be {wanted}.")
 
 
@@ -83,14 +89,20 @@ def _boolean(key: str, value: object) -> bool:
 
 
 def _text(key: str, value: object) -> str:
-    if not isinstance(value, str) or not value or len(value.encode()) > 255:
-        raise _wrong(key, value, "a text of 1 to 255 bytes")
+    # Not printable are control characters, and halves of a surrogate pair.
+    if (
+        not isinstance(value, str)
+        or not value.isprintable()
+        or not 1 <= len(value.encode()) <= 255
+    ):
+        raise _wrong(key, value, "a text of 1 to 255 bytes, no control characters")
     return value
 
 
 def _positive(key: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _wrong(key, value, "a whole number from 1 up")
+    # The upper end is that of an integer column.
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise _wrong(key, value, f"a whole number from 1 to {2**31 - 1}")
     return value
 
 
@@ -110,10 +122,15 @@ def _seconds(least: float) -> Callable[[str, object], float]:
 
 def _urls(key: str, value: object) -> tuple[str, ...]:
     given = [value] if isinstance(value, str) else value
-    if not isinstance(given, (list, tuple)) or not given:
-        raise _wrong(key, value, "a URL or a list of URLs")
-    if not all(isinstance(url, str) and url for url in given):
-        raise _wrong(key, value, "a URL or a list of URLs")
+    if (
+        not isinstance(given, (list, tuple))
+        or not given
+        or not all(
+            isinstance(url, str) and _URL_OR_PATH.fullmatch(url) for url in given
+        )
+    ):
+        wanted = 'a URL such as "amqp://user@host", a list of them, or a dotted path'
+        raise _wrong(key, value, wanted)
     return tuple(given)
 
 
@@ -140,12 +157,15 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "MAX_ATTEMPTS": _positive,
     "MAX_BACKOFF": _seconds(0.001),
     "RETENTION": _seconds(0),
+    "INBOX_RETENTION": _seconds(1),
     "WINDOW": _positive,
     "BATCH_SIZE": _positive,
     "LEASE": _seconds(0.5),
     "POLL_INTERVAL": _seconds(0.01),
+    "FLAG_REFRESH": _seconds(0),
     "NOTIFY": _boolean,
 }
 assert {key.lower() for key in _PARSERS} == {each.name for each in fields(Settings)}
 
-_cache: tuple[Any, Settings | None] = (object(), None)
+# The STRANGLER that was seen last, a copy of it, and what was made of it.
+_cache: tuple[Any, dict[str, Any] | None, Settings | None] = (None, None, None)

@@ -9,7 +9,7 @@ def shown(value: object) -> str:
     """A value as error messages show it: short, and never an error itself."""
     try:
         text = repr(value)
-    except Exception:  # An integer of 5,000 digits, say, or a broken __repr__.
+    except Exception:  # noqa: BLE001  # An integer of 5,000 digits, say, or a broken __repr__.
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -62,9 +62,49 @@ class OutboxUnavailable(StranglerError):
     """The database alias does not exist, or has no outbox table."""
 
 
+class InvalidSubscriber(StranglerError):
+    """A subscriber cannot be registered like this."""
+
+
+class BrokenTransaction(StranglerError):
+    """A subscriber ended or broke the transaction that its inbox row is in."""
+
+
 class BrokerError(StranglerError):
     """The broker cannot be used as it is configured."""
 
 
 class BrokerUnreachable(BrokerError):
     """No broker answered."""
+
+
+class InvalidFlag(StranglerError, ValueError):
+    """The base of what can be wrong with a flag; nothing was written."""
+
+
+class InvalidFlagName(InvalidFlag):
+    """The name is not a slug."""
+
+
+class InvalidSalt(InvalidFlag):
+    """The salt cannot be hashed the same way everywhere."""
+
+
+class InvalidPercentage(InvalidFlag):
+    """Not between 0 and 100, or finer than 0.01."""
+
+
+class InvalidSubject(InvalidFlag, TypeError):
+    """Neither a user nor an id."""
+
+
+class InvalidRamp(InvalidFlag):
+    """The schedule goes back in time, or is none."""
+
+
+class UnknownFlag(StranglerError, LookupError):
+    """There is no flag of that name to change."""
+
+
+class AppendOnly(StranglerError):
+    """History is written once."""

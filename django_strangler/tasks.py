@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from django_strangler import conf
+from django_strangler.inbox import retention as inbox_retention
 from django_strangler.outbox import retention
 from django_strangler.outbox.relay import Relay
 
@@ -22,6 +23,7 @@ def drain_outbox(database: str = "default") -> int:
 
 @shared_task(name="django_strangler.prune_outbox", ignore_result=True)
 def prune_outbox(database: str = "default") -> int:
-    """Delete confirmed rows older than RETENTION; says how many."""
+    """Delete what RETENTION and INBOX_RETENTION no longer keep; says how many rows."""
     settings = conf.current()
-    return sum(retention.prune(database, older_than=settings.retention))
+    events = sum(retention.prune(database, older_than=settings.retention))
+    return events + sum(inbox_retention.prune(older_than=settings.inbox_retention))

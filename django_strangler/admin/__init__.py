@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-from . import outbox  # noqa: F401  (registers its models)
+from . import flags, outbox
+
+__all__ = ["flags", "outbox"]

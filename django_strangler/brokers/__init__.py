@@ -9,7 +9,15 @@ from django_strangler.exceptions import ConfigurationError
 
 from .base import Broker, Kind, Outcome, Outgoing, shown_url
 
-__all__ = ["Broker", "Kind", "Outcome", "Outgoing", "broker_class", "make_broker"]
+__all__ = [
+    "Broker",
+    "Kind",
+    "Outcome",
+    "Outgoing",
+    "broker_class",
+    "broker_path",
+    "make_broker",
+]
 
 # By dotted path, so that nothing is imported for a broker that is not used.
 _SCHEMES = {
@@ -20,10 +28,10 @@ _SCHEMES = {
 }
 
 
-def broker_class(urls: tuple[str, ...]) -> type[Broker]:
-    """The class that BROKER_URL names, by its scheme or by its dotted path."""
+def broker_path(urls: tuple[str, ...]) -> str:
+    """The dotted path of the class that BROKER_URL names; imports nothing."""
     schemes = {url.partition("://")[0] if "://" in url else url for url in urls}
-    if {"amqp", "amqps"} >= schemes:
+    if schemes <= {"amqp", "amqps"}:
         schemes = {"amqps"}
     if len(schemes) > 1:
         raise ConfigurationError(
@@ -31,17 +39,28 @@ def broker_class(urls: tuple[str, ...]) -> type[Broker]:
             f"{', '.join(map(shown_url, urls))}. List the nodes of one cluster."
         )
     scheme = schemes.pop()
-    try:
-        found = import_string(_SCHEMES.get(scheme, scheme))
-    except ImportError as error:
-        known = ", ".join(f"{name}://" for name in _SCHEMES)
+    if "://" in urls[0] and scheme not in _SCHEMES:
         raise ConfigurationError(
-            f"STRANGLER['BROKER_URL'] names {shown_url(urls[0])!r}, which is no broker "
-            f"({error}). Use one of {known}, or the dotted path of a Broker class."
+            f"STRANGLER['BROKER_URL'] starts with {scheme}://, which is no broker. Use "
+            f"one of {', '.join(f'{name}://' for name in _SCHEMES)}, or the dotted "
+            "path of a Broker class."
+        )
+    return _SCHEMES.get(scheme, scheme)
+
+
+def broker_class(urls: tuple[str, ...]) -> type[Broker]:
+    """The class that BROKER_URL names, by its scheme or by its dotted path."""
+    path = broker_path(urls)
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"STRANGLER['BROKER_URL'] names {path!r}, which cannot be imported: "
+            f"{error}."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Broker)):
         raise ConfigurationError(
-            f"STRANGLER['BROKER_URL'] names {scheme!r}, which is not a subclass of "
+            f"STRANGLER['BROKER_URL'] names {path!r}, which is not a subclass of "
             "django_strangler.brokers.base.Broker."
         )
     return found

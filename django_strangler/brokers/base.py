@@ -53,6 +53,7 @@ class Outcome(NamedTuple):
     kind: Kind
     reason: str = ""
     final: bool = False  # With REJECTED: trying again cannot help.
+    pause: float = 0.0  # With UNKNOWN: trying again within these seconds is in vain.
 
 
 class Broker(ABC):
@@ -91,7 +92,7 @@ class Broker(ABC):
         Take these events over, in this order; never waits for the network.
 
         Each gets one outcome at most. When the connection is lost, those without one
-        are reported UNKNOWN.
+        are reported UNKNOWN; so is at once what is sent while it is not ready.
         """
 
     @abstractmethod

@@ -81,6 +81,14 @@ def replay(rows: Sequence[int], *, using: str) -> Iterator[int]:
         )
 
 
+def event_ids(rows: Sequence[int], *, using: str) -> Iterator[list[UUID]]:
+    """The ids of these rows' events, in batches."""
+    events = OutboxEvent.objects.using(using)
+    for start in range(0, len(rows), BATCH):
+        chosen = events.filter(id__in=rows[start : start + BATCH])
+        yield list(chosen.values_list("event_id", flat=True))
+
+
 def discard(rows: Sequence[int], *, using: str) -> int:
     """Delete parked events for good; says how many."""
     deleted = 0

@@ -16,3 +16,20 @@ class DailySummary(Created):
 
     def __str__(self) -> str:
         return self.day.isoformat()
+
+
+class Activity(models.Model):
+    """How many events of a type there were on a day."""
+
+    day = models.DateField()
+    type = models.CharField(max_length=255)
+    count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "activity"
+        constraints = (
+            models.UniqueConstraint(fields=("day", "type"), name="activity_once_a_day"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.type} on {self.day}"

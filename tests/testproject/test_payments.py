@@ -13,6 +13,8 @@ from payments.models import LedgerEntry, Payment
 from payments.tasks import expire_stale_payments
 from users.models import KycCheck
 
+from django_strangler import feature_flags
+
 pytestmark = pytest.mark.django_db
 
 
@@ -115,10 +117,9 @@ def test_completing_a_payment_books_mails_and_publishes_it(
     }
 
 
-def test_a_user_who_has_moved_gets_no_mail_from_here(post, make_payment, monkeypatch):
+def test_a_user_who_has_moved_gets_no_mail_from_here(post, make_payment):
     payment = make_payment()
-    moved = rollout.Decision(name=rollout.NOTIFICATIONS, enabled=True)
-    monkeypatch.setattr("payments.views.notifications_moved", lambda user_id: moved)
+    feature_flags.set_rollout(rollout.NOTIFICATIONS, percentage=100, by="test", why="")
 
     post("payments:complete", payment_id=payment.pk)
 

@@ -10,6 +10,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_strangler.brokers.patterns import is_pattern
+from django_strangler.inbox.handling import inbox_alias
+from django_strangler.inbox.models import InboxEntry
 from django_strangler.management.base import Progress, StranglerCommand
 from django_strangler.outbox import replay
 
@@ -41,6 +43,11 @@ class Command(StranglerCommand):
             "--confirmed",
             action="store_true",
             help="Events that were delivered, instead of parked ones.",
+        )
+        parser.add_argument(
+            "--handle-again",
+            action="store_true",
+            help="Also let this project's subscribers handle them a second time.",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="Only show what would be done."
@@ -80,14 +87,27 @@ class Command(StranglerCommand):
         rows = self._show(selection, options["database"])
         if not rows or options["dry_run"]:
             return
+        self.stdout.write(
+            "Subscribers that have handled them will do so AGAIN: every effect twice."
+            if options["handle_again"]
+            else "Subscribers that have handled them will not be called again; "
+            "--handle-again makes them."
+        )
         if not self.confirmed(f"Send {len(rows):,} events again?", ask=options["ask"]):
             self.stdout.write("Nothing was done.")
             return
+        if options["handle_again"]:
+            self._forget(rows, options["database"])
         progress, done = Progress(self.stdout, len(rows)), 0
         for count in replay.replay(rows, using=options["database"]):
             done += count
             progress.show(done)
         self.stdout.write(f"{done:,} events are pending again.")
+
+    def _forget(self, rows: list[int], database: str) -> None:
+        inbox = InboxEntry.objects.using(inbox_alias())
+        forgotten = sum(map(inbox.forget, replay.event_ids(rows, using=database)))
+        self.stdout.write(f"{forgotten:,} inbox entries forgotten.")
 
     def _show(self, selection: replay.Selection, database: str) -> list[int]:
         chosen = replay.select(selection, using=database)

@@ -1,0 +1,70 @@
+# Every target sets up what it needs, in a virtual environment of its own.
+#
+# PYTHON=python3.12        which Python to make it from (default: the first from 3.10 up)
+# VENV=.venv               where
+# NO_INSTALL=1             never install Debian packages
+# REQUIRE_SERVICES=1       a service that cannot be had fails the tests
+# PYTEST_ARGS='-k outbox'  for pytest; likewise BENCH_ARGS and TOX_ARGS
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+export VENV PYTHON
+
+bin = $(VENV)/bin
+is_on = $(filter-out 0 no false,$(1))
+
+# tox looks along PATH, where pyenv's shims answer only for the version in use.
+nothing :=
+pyenv_bins = $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1*/bin)
+more_pythons = $(subst $(nothing) $(nothing),,$(addprefix :,$(pyenv_bins)))
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
+
+# Needs the dependency group of that name in pyproject.toml.
+environment-%:
+	@scripts/environment.sh $*
+
+.PHONY: demo
+demo: environment-demo ## payments, events and receipts, on SQLite and without any server
+	@$(bin)/python testproject/demo.py
+
+.PHONY: test
+test: environment-test ## run the tests, with the services found or started
+	$(bin)/python -m pytest $(if $(call is_on,$(REQUIRE_SERVICES)),--require-services) $(PYTEST_ARGS)
+
+.PHONY: lint lint-style lint-types lint-floors lint-migrations
+lint: lint-style lint-floors lint-migrations lint-types ## style, types, floors and migrations (-k: all, even if one fails)
+
+lint-style: environment-lint
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+
+lint-types: environment-lint
+	$(bin)/mypy
+
+lint-floors: environment-lint
+	$(bin)/lint-imports
+
+lint-migrations: environment-lint
+	DATABASE_URL= PYTHONPATH=testproject:. $(bin)/python -m django makemigrations \
+		--settings tests.settings --check --dry-run
+
+.PHONY: docs
+docs: environment-docs ## build the documentation into docs/_build
+	$(bin)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build
+
+.PHONY: matrix
+matrix: environment-matrix ## the quick tests on each Python and Django there is
+	PATH="$$PATH$(more_pythons)" $(bin)/tox run $(TOX_ARGS)
+
+.PHONY: bench
+bench: environment-bench ## measure
+	$(bin)/python -m pytest -o addopts= tests/benchmarks $(BENCH_ARGS)
+
+.PHONY: clean
+clean: ## remove what the targets made
+	rm -rf .venv .venv.lock .tox .mypy_cache .ruff_cache .pytest_cache .import_linter_cache docs/_build

@@ -1,0 +1,193 @@
+"""
+Changing flags: each function is one transaction, and one line in the history.
+
+``by`` is a user or a name, ``why`` is for whoever reads the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from django.contrib.auth import get_user_model
+from django.db import models, router, transaction
+
+from django_strangler.exceptions import InvalidRamp, UnknownFlag
+
+from . import ramps, rules
+from .attribution import Author, attributed_to
+from .models import Flag, FlagChange, FlagVersion
+
+# One subject, a group, or many of them: a queryset, say.
+Subjects: TypeAlias = "rules.Subject | Iterable[rules.Subject]"
+
+
+def set_rollout(
+    name: str,
+    percentage: int | str | Decimal | float,
+    *,
+    by: Author = None,
+    why: str = "",
+) -> Flag:
+    """
+    Let this percentage of users in; an unknown flag is created.
+
+    Raising keeps everybody who is in, lowering takes out exactly those whom raising put
+    in. A ramp ends. A flag that is switched off stays off.
+    """
+    percentage = rules.check_percentage(percentage)
+    with _changed(name, by, why, create=True) as flag:
+        flag.percentage, flag.ramp = percentage, None
+    return flag
+
+
+def enable(name: str, *, by: Author = None, why: str = "") -> Flag:
+    """Undo ``disable``; a ramp stays held until it is resumed."""
+    with _changed(name, by, why) as flag:
+        flag.enabled = True
+    return flag
+
+
+def disable(name: str, *, by: Author = None, why: str = "") -> Flag:
+    """
+    The off switch: nobody is in, from now on, everywhere within ``FLAG_REFRESH``.
+
+    The percentage stays for ``enable``, and a ramp is held.
+    """
+    with _changed(name, by, why) as flag:
+        flag.enabled = False
+    return flag
+
+
+def include(name: str, *users: Subjects, by: Author = None, why: str = "") -> Flag:
+    """
+    Let these users in at any percentage.
+
+    Takes users, ids, groups and querysets; a group stands for those in it now.
+    """
+    ids = ids_of(users)
+    with _changed(name, by, why) as flag:
+        flag.included = [*flag.included, *ids]
+        flag.excluded = [each for each in flag.excluded if each not in ids]
+    return flag
+
+
+def exclude(name: str, *users: Subjects, by: Author = None, why: str = "") -> Flag:
+    """Keep these users out, even at 100 %."""
+    ids = ids_of(users)
+    with _changed(name, by, why) as flag:
+        flag.excluded = [*flag.excluded, *ids]
+        flag.included = [each for each in flag.included if each not in ids]
+    return flag
+
+
+def release(name: str, *users: Subjects, by: Author = None, why: str = "") -> Flag:
+    """Name these users no longer: the percentage decides about them again."""
+    ids = ids_of(users)
+    with _changed(name, by, why) as flag:
+        flag.included = [each for each in flag.included if each not in ids]
+        flag.excluded = [each for each in flag.excluded if each not in ids]
+    return flag
+
+
+def start_ramp(
+    name: str,
+    *steps: tuple[int | str | Decimal | float, ramps.When],
+    by: Author = None,
+    why: str = "",
+) -> Flag:
+    """
+    Let the percentage follow a schedule; an unknown flag is created.
+
+    A step is ``(percentage, when)``: an aware datetime, a timedelta after the step
+    before, or None for now. Until the first step the percentage stays as it is.
+    """
+    now = ramps.now()
+    ramp = ramps.plan(steps, now=now).to_json()
+    with _changed(name, by, why, create=True) as flag:
+        flag.percentage, flag.ramp = flag.rollout(now), ramp
+    return flag
+
+
+def hold_ramp(name: str, *, by: Author = None, why: str = "") -> Flag:
+    """Stay at the percentage that the ramp has reached."""
+    with _changed(name, by, why) as flag:
+        flag.ramp = _ramp(flag).hold(ramps.now()).to_json()
+    return flag
+
+
+def resume_ramp(name: str, *, by: Author = None, why: str = "") -> Flag:
+    """Go on with the ramp; what is still to come moves by as long as it was held."""
+    with _changed(name, by, why) as flag:
+        flag.ramp = _ramp(flag).resume(ramps.now()).to_json()
+    return flag
+
+
+def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
+    """
+    Bring back the state before the last change, whatever that was.
+
+    So a flag that was deleted comes back, one that was just created goes (the result is
+    None then), and rolling back twice changes nothing.
+    """
+    alias = router.db_for_write(Flag)
+    with transaction.atomic(using=alias), attributed_to(by, why or "rollback"):
+        FlagVersion.objects.using(alias).renew()
+        last = FlagChange.objects.using(alias).filter(flag=name).first()
+        if last is None:
+            raise UnknownFlag(f"Nothing is known of a flag {name!r:.120}.")
+        flag = Flag.objects.using(alias).filter(name=name).first()
+        if last.before is None:
+            if flag is not None:
+                flag.delete(using=alias)
+            return None
+        flag = flag or Flag()
+        for field, value in last.before.items():
+            setattr(flag, field, value)
+        flag.save(using=alias)
+    return flag
+
+
+def ids_of(users: Iterable[Subjects]) -> list[str]:
+    """Users, ids, groups and collections of them as the ids that a flag can name."""
+    return rules.check_ids(_expanded(users))
+
+
+def _expanded(users: Any) -> Iterator[rules.Subject]:
+    for each in users:
+        if isinstance(each, models.Model) and each._meta.label == "auth.Group":
+            members = get_user_model()._default_manager.filter(groups=each.pk)
+            yield from members.values_list("pk", flat=True)
+        elif isinstance(each, Iterable) and not isinstance(each, str):
+            yield from _expanded(each)
+        else:
+            yield each
+
+
+@contextmanager
+def _changed(
+    name: str, by: Author, why: str, *, create: bool = False
+) -> Iterator[Flag]:
+    name = rules.check_name(name)
+    alias = router.db_for_write(Flag)
+    with transaction.atomic(using=alias), attributed_to(by, why):
+        # The lock before the reading, or two changes at once would undo each other.
+        FlagVersion.objects.using(alias).renew()
+        rows = Flag.objects.using(alias).select_for_update()
+        flag = rows.filter(name=name).first()
+        if flag is None:
+            if not create:
+                raise UnknownFlag(
+                    f"There is no flag {name!r}. Create it: set_rollout({name!r}, 0)."
+                )
+            flag = Flag(name=name)
+        yield flag
+        flag.save(using=alias)
+
+
+def _ramp(flag: Flag) -> ramps.Ramp:
+    if flag.ramp is None:
+        raise InvalidRamp(f"The flag {flag.name!r} has no ramp.")
+    return ramps.from_json(flag.ramp)

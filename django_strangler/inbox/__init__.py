@@ -1,0 +1,1 @@
+"""Subscribers, and the inbox that lets each see an event once."""

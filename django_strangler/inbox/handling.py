@@ -1,0 +1,103 @@
+"""Handling an event: its inbox row and the subscriber's effect, or neither."""
+
+from __future__ import annotations
+
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connections,
+    router,
+    transaction,
+)
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import UUIDField
+
+from django_strangler.clock import now_sql
+from django_strangler.events import Event
+from django_strangler.exceptions import BrokenTransaction
+
+from .models import InboxEntry
+from .subscribers import Subscriber
+
+_UUID = UUIDField()
+_IN_ERROR = 3  # libpq's PQTRANS_INERROR, in psycopg 2 and 3.
+
+
+class _AlreadyHandled(Exception):
+    """The inbox has a row for this subscriber and event."""
+
+
+class DatabaseGone(Exception):
+    """The database failed, and neither the event nor the subscriber is to blame."""
+
+
+def inbox_alias() -> str:
+    """The database of the inbox, which is where effects happen once."""
+    return str(router.db_for_write(InboxEntry))
+
+
+def handle(subscriber: Subscriber, event: Event) -> bool:
+    """
+    Call the subscriber, unless it has handled this event; says whether it was called.
+
+    The row comes first, in the transaction of the effect: two deliveries at once wait
+    for each other at the unique index, and the second finds the first one's row.
+    Whatever the subscriber raises leaves neither row nor effect, and is raised.
+    """
+    alias = inbox_alias()
+    connection = connections[alias]
+    raw = None
+    try:
+        with transaction.atomic(using=alias):
+            raw = connection.connection
+            _insert(subscriber, event, alias)
+            subscriber.handler(event)
+            _check_unbroken(connection, subscriber)
+    except _AlreadyHandled:
+        return False
+    except (OperationalError, InterfaceError) as error:
+        # Django may have connected anew while it left the transaction.
+        if raw is None or connection.connection is not raw:
+            raise DatabaseGone(str(error)) from error
+        raise
+    return True
+
+
+def _insert(subscriber: Subscriber, event: Event, alias: str) -> None:
+    # Plain SQL: the ORM's save() would cost as much as all the rest.
+    connection = connections[alias]
+    event_id = _UUID.get_db_prep_value(event.id, connection)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {InboxEntry._meta.db_table} "
+                "(event_id, subscriber, event_type, handled_at) "
+                f"VALUES (%s, %s, %s, {now_sql(connection)})",
+                [event_id, subscriber.name, event.type],
+            )
+    except IntegrityError as error:
+        raise _AlreadyHandled from error
+
+
+def _check_unbroken(connection: BaseDatabaseWrapper, subscriber: Subscriber) -> None:
+    """
+    Find a transaction that would not commit, although nobody raised.
+
+    A subscriber may swallow a database error: PostgreSQL then answers COMMIT by rolling
+    back, without an error, and Django takes a closed connection for a rollback as well.
+    """
+    raw = connection.connection
+    status = getattr(getattr(raw, "info", None), "transaction_status", None)
+    if connection.closed_in_transaction or raw is None:
+        what = "closed its database connection"
+    elif connection.needs_rollback or status == _IN_ERROR:
+        what = "went on after a database error"
+    elif not connection.in_atomic_block:
+        what = "ended its transaction"
+    else:
+        return
+    raise BrokenTransaction(
+        f"The subscriber {subscriber.name!r} {what}, so nothing was committed. Put "
+        "statements that may fail into a transaction.atomic() of their own."
+    )

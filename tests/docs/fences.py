@@ -1,0 +1,49 @@
+"""Fenced blocks of a Markdown page, those in HTML comments included."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_OPENING = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    page: Path
+    line: int  # Of its first line of code, counted from 1.
+    language: str  # "python"; "{code-block}" and its like for directives.
+    words: tuple[str, ...]  # What stands behind the language: "no-run".
+    code: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def fences(page: Path) -> Iterator[Fence]:
+    """Every fenced block of the page, from top to bottom."""
+    lines = iter(enumerate(page.read_text().splitlines(), start=1))
+    for number, line in lines:
+        opening = _OPENING.match(line)
+        if opening is None:
+            continue
+        body = []
+        for _, inner in lines:
+            bare = inner.strip()
+            if bare.startswith(opening["fence"]) and not bare.strip(bare[0]):
+                break
+            body.append(inner)
+        else:
+            raise ValueError(f"{page}:{number}: this block is never closed")
+        language, *words = opening["info"].split() or [""]
+        yield Fence(
+            page=page,
+            line=number + 1,
+            language=language,
+            words=tuple(words),
+            code=textwrap.dedent("\n".join(body)) + "\n",
+        )

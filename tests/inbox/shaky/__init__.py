@@ -1,0 +1,1 @@
+"""An app whose subscriber fails now and then, for relays of their own processes."""
