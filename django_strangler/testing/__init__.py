@@ -1,14 +1,14 @@
-"""What the tests of a project that publishes events use."""
+"""What the tests of a project use."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from django_strangler.testing.draining import drain
-    from django_strangler.testing.flags import override_flag
-    from django_strangler.testing.mixins import PublishedEventsMixin
-    from django_strangler.testing.published import PublishedEvents, autocommit_allowed
+    from .draining import drain
+    from .flags import override_flag
+    from .mixins import PublishedEventsMixin
+    from .published import PublishedEvents, autocommit_allowed
 
 __all__ = [
     "PublishedEvents",
@@ -19,19 +19,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "PublishedEvents": "django_strangler.testing.published",
-    "PublishedEventsMixin": "django_strangler.testing.mixins",
-    "autocommit_allowed": "django_strangler.testing.published",
-    "drain": "django_strangler.testing.draining",
-    "override_flag": "django_strangler.testing.flags",
+    "PublishedEvents": "published",
+    "PublishedEventsMixin": "mixins",
+    "autocommit_allowed": "published",
+    "drain": "draining",
+    "override_flag": "flags",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # Resolved when used: pytest imports this package before Django is set up, and in
-    # projects that know nothing of it.
+    # Resolved when used: the pytest plugin in this package is imported by pytest
+    # runs that know nothing of Django.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -78,6 +78,7 @@ def test_a_rollout_reaches_its_share_within_three_tenths_of_a_percent(percentage
         assert abs(share - float(percentage)) <= 0.3
 
 
+@pytest.mark.slow
 def test_raising_never_takes_a_user_out_and_lowering_is_the_exact_reverse():
     raised = [served("notifications-v2", step) for step in STEPS]
     lowered = [served("notifications-v2", step) for step in reversed(STEPS)]

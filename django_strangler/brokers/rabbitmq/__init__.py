@@ -34,7 +34,7 @@ class RabbitMQBroker(Broker):
 
     def open(self) -> None:
         if self._carrier is None:
-            self._trouble = "connecting"
+            self._trouble = ""  # None yet: it connects.
             self._carrier = Carrier(
                 self._nodes, self.settings, report=self._report, turn=self._turn
             )
