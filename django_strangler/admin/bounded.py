@@ -12,27 +12,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.core.paginator import Paginator
+from django.db import connections
 from django.db.models import BooleanField, Case, Q, QuerySet, Value, When
 
 from django_strangler.clock import DatabaseNow
-from django_strangler.outbox.models import OutboxEvent
+from django_strangler.outbox.models import INDEX, OutboxEvent
 
 Rows: TypeAlias = QuerySet[Any]  # Of OutboxEvent, with its verbs.
 
 COUNTED = 10_000  # Rows that a list counts and leads to.
 SEARCHED = 50_000  # Rows among which a type or a key is looked for.
 
-_INDEX = ("confirmed_at", "parked_at", "available_at", "id")
-_BACKWARDS = tuple(f"-{name}" for name in _INDEX)
-
-# How each state's list is ordered, so that the index is walked and nothing sorted. Of
-# the pending the oldest come first: they are the ones that somebody looks for.
-ORDER = {
-    "": ("-id",),
-    "pending": _INDEX,
-    "confirmed": _BACKWARDS,
-    "parked": _BACKWARDS,
-}
+STATES = ("pending", "parked", "confirmed")
 # The time that an age counts from: when a row came into its state.
 SINCE = {"confirmed": "confirmed_at", "parked": "parked_at"}
 
@@ -50,6 +41,25 @@ class BoundedPaginator(_Paginator):
         """How many rows there are, or COUNTED if there are more."""
         rows: Any = self.object_list
         return int(rows.values("pk")[:COUNTED].count())
+
+
+def order(state: str, vendor: str) -> tuple[str, ...]:
+    """
+    How a list is ordered, so that the index is walked and nothing sorted.
+
+    Of the pending, the oldest come first: they are the ones that somebody looks for.
+    """
+    if not state:
+        return ("-id",)
+    # MariaDB sorts when told to order by a column that is NULL in all of these rows.
+    known = {"pending": 2, "parked": 1, "confirmed": 0}[state]
+    names = INDEX[known:] if vendor == "mysql" else INDEX
+    return names if state == "pending" else tuple(f"-{name}" for name in names)
+
+
+def ordered(rows: Rows, state: str) -> Rows:
+    """The rows of a list in its order."""
+    return rows.order_by(*order(state, connections[rows.db].vendor))
 
 
 def in_state(rows: Rows, state: str) -> Rows:
@@ -95,22 +105,20 @@ def _first_id_since(alias: str, seconds: float) -> int:
 
 def searched(rows: Rows, state: str) -> Rows:
     """The first ``SEARCHED`` rows of a list, as a range of its index."""
-    ordered = rows.order_by(*ORDER[state])
     if state in SINCE:
         name = SINCE[state]
-        edge: datetime | None = _at(ordered, name)
+        edge: datetime | None = _at(ordered(rows, state), name)
         return rows if edge is None else rows.filter(**{f"{name}__gt": edge})
     if state == "pending":
         # The delayed stand in another place of the index, and are few.
-        edge_id = _at(ordered.filter(available_at=None), "id")
+        edge_id = _at(ordered(rows.filter(available_at=None), state), "id")
         if edge_id is None:
             return rows
         return rows.filter(Q(id__lt=edge_id) | Q(available_at__isnull=False))
-    newest = ordered.values_list("id", flat=True).first()
+    newest = rows.order_by("-id").values_list("id", flat=True).first()
     return rows if newest is None else rows.filter(id__gt=newest - SEARCHED)
 
 
-def _at(ordered: Rows, name: str) -> Any:
-    return next(
-        iter(ordered.values_list(name, flat=True)[SEARCHED : SEARCHED + 1]), None
-    )
+def _at(rows: Rows, name: str) -> Any:
+    beyond = rows.values_list(name, flat=True)[SEARCHED : SEARCHED + 1]
+    return next(iter(beyond), None)

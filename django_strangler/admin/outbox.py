@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db import connections
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -24,7 +25,7 @@ _SAMPLE = 2_000  # Rows whose types are offered as filters.
 
 def _state(params: Any) -> str:
     state = params.get("state") or ""
-    return state if state in bounded.ORDER else ""
+    return state if state in bounded.STATES else ""
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -34,11 +35,7 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("pending", _("pending")),
-            ("parked", _("parked")),
-            ("confirmed", _("confirmed")),
-        ]
+        return [(state, _(state)) for state in bounded.STATES]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         return bounded.in_state(queryset, _state(request.GET))
@@ -79,8 +76,8 @@ class TypeFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         state = _state(request.GET)
         rows = bounded.in_state(model_admin.get_queryset(request), state)
-        newest = rows.order_by(*bounded.ORDER[state])
-        types = set(newest.values_list("type", flat=True)[:_SAMPLE])
+        first = bounded.ordered(rows, state)
+        types = set(first.values_list("type", flat=True)[:_SAMPLE])
         if chosen := request.GET.get("type"):
             types.add(chosen)
         return [(type, type) for type in sorted(types)]
@@ -127,7 +124,8 @@ class OutboxEventAdmin(_ModelAdmin):
         return super().get_queryset(request).defer("body")
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        return bounded.ORDER[_state(request.GET)]
+        vendor = connections[super().get_queryset(request).db].vendor
+        return bounded.order(_state(request.GET), vendor)
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         # ?body__contains=… would tell the payload to whoever asks long enough, and

@@ -6,16 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .draining import drain
+    from .flags import override_flag
     from .mixins import PublishedEventsMixin
     from .published import PublishedEvents, autocommit_allowed
 
-__all__ = ["PublishedEvents", "PublishedEventsMixin", "autocommit_allowed", "drain"]
+__all__ = [
+    "PublishedEvents",
+    "PublishedEventsMixin",
+    "autocommit_allowed",
+    "drain",
+    "override_flag",
+]
 
 _HOMES = {
     "PublishedEvents": "published",
     "PublishedEventsMixin": "mixins",
     "autocommit_allowed": "published",
     "drain": "draining",
+    "override_flag": "flags",
 }
 
 

@@ -7,7 +7,8 @@ from django.db import connections
 from django_strangler.models import OutboxEvent
 
 
-def test_no_migration_is_missing(sqlite_db):
+@pytest.mark.django_db
+def test_no_migration_is_missing():
     call_command("makemigrations", "strangler", check=True, dry_run=True, verbosity=0)
 
 

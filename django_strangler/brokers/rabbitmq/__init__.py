@@ -62,8 +62,7 @@ class RabbitMQBroker(Broker):
             trouble = self._trouble or "connecting"
             self._report([Outcome(each.row, Kind.UNKNOWN, trouble) for each in events])
         elif events:
-            carrier.inbox.append(events)
-            carrier.wake()
+            carrier.send(events)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
         with self._changed:
