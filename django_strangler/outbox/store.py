@@ -24,7 +24,7 @@ from django_strangler.clock import now_sql, seconds_until_sql
 
 from .backoff import backoff
 from .lanes import LANES
-from .models import Lane, OutboxEvent
+from .models import INDEX, Lane, OutboxEvent
 from .passing import is_passing
 
 LARGE = 16 * 1024  # Bodies over this are fetched when their turn comes.
@@ -49,6 +49,13 @@ class Store:
         self._vendor = vendor
         self._table = quote(OutboxEvent._meta.db_table)
         self._key = quote("key")
+        # How each sees that it can walk the index and stop after the limit: PostgreSQL
+        # wants all its columns, and else walks the primary key over every confirmed
+        # row; MariaDB wants those after the ones that are NULL, and else sorts all the
+        # pending rows.
+        self._in_order = self._in_delayed_order = ", ".join(INDEX)
+        if vendor == "mysql":
+            self._in_order, self._in_delayed_order = "id", "available_at, id"
         # PostgreSQL converts both quicker than the driver does.
         event_id, published_at = "event_id", "published_at"
         if vendor == "postgresql":
@@ -105,11 +112,9 @@ class Store:
                 f"FROM {self._table} WHERE confirmed_at IS NULL AND "
                 f"parked_at IS NOT NULL AND available_at IS NULL AND {self._key} <> '')"
             )
-        # All columns of the index in ORDER BY: that is how PostgreSQL sees that it can
-        # walk the index and stop after the limit.
         return self._select(
-            f"{where} AND available_at IS NULL "
-            f"ORDER BY confirmed_at, parked_at, available_at, id LIMIT {int(limit)}",
+            f"{where} AND available_at IS NULL ORDER BY {self._in_order} "
+            f"LIMIT {int(limit)}",
             params,
             self._key,
         )
@@ -121,7 +126,7 @@ class Store:
         where = self._lanes(lanes) + self._not_rows(without_rows)
         return self._select(
             f"{where} AND available_at <= {now_sql(self.connection)} "
-            f"ORDER BY confirmed_at, parked_at, available_at, id LIMIT {int(limit)}",
+            f"ORDER BY {self._in_delayed_order} LIMIT {int(limit)}",
             [],
             "''",
         )

@@ -102,6 +102,7 @@ def watchers(flag_db: str) -> Iterator[Watchers]:
     watchers.close()
 
 
+@pytest.mark.slow
 def test_a_change_is_seen_by_four_other_processes_in_time(watchers: Watchers):
     import time
 
