@@ -18,10 +18,10 @@ from tests.services.databases import database_url
 ROOT = Path(__file__).parents[2]
 REFRESH = 1.0
 
-# Checks all the time; prints each new answer with the time at which the last check began
-# that still gave the old one. (Not when the new one came: on a busy machine that tells
-# how long the process was waiting for a core.) The parent of the forked ones has checked
-# before, as a server does that loads the application first.
+# Checks all the time; prints each new answer with the time at which the last check
+# began that still gave the old one. When the new one comes would be the wrong measure:
+# on a busy machine it tells how long the process had to wait for a core. The parent of
+# the forked ones has checked before, as a server does that loads the application first.
 PROGRAM = """
 import json, os, sys, time
 import django
