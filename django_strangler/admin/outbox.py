@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db import connections
+from django.db import connections, router
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -124,7 +124,7 @@ class OutboxEventAdmin(_ModelAdmin):
         return super().get_queryset(request).defer("body")
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        vendor = connections[super().get_queryset(request).db].vendor
+        vendor = connections[router.db_for_read(OutboxEvent)].vendor
         return bounded.order(_state(request.GET), vendor)
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
