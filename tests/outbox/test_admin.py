@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from django_strangler import publish_event
 from django_strangler.admin import bounded
+from django_strangler.admin.outbox import OutboxEventAdmin
 from django_strangler.clock import DatabaseNow
 from django_strangler.models import OutboxEvent
 
@@ -83,7 +84,8 @@ def test_the_payload_has_a_permission_of_its_own(clerk, event):
 
     for page in pages:
         assert page.status_code == 200
-        assert "iban" not in page.content.decode().replace('value="iban"', "")
+        assert "alert(" not in page.content.decode()
+    assert shown(pages[-1]) == []
 
 
 @pytest.mark.parametrize(
@@ -129,9 +131,9 @@ def test_nothing_can_be_changed(admin_client, event):
     assert admin_client.post(delete, {"post": "yes"}).status_code == 403
     action = {"action": "delete_selected", "_selected_action": event.pk}
     admin_client.post(reverse(LIST), action)
-    assert (
-        "<input" not in admin_client.get(detail).content.decode().split("content")[-1]
-    )
+    page = admin_client.get(detail).content.decode()
+    assert 'name="type"' not in page
+    assert 'name="_save"' not in page
     assert OutboxEvent.objects.get().type == "payment.completed"
 
 
@@ -221,7 +223,8 @@ def test_a_list_reads_a_bounded_number_of_rows(clerk, monkeypatch):
         assert len(found) == (1 if query.get("state") == "pending" else 0)
 
 
-def test_a_list_counts_no_whole_table_and_reads_no_body(clerk, several):
+def test_a_list_counts_no_whole_table_and_reads_no_body(clerk, several, monkeypatch):
+    monkeypatch.setattr(OutboxEventAdmin, "list_per_page", 2)
     with CaptureQueriesContext(connection) as queries:
         clerk.get(reverse(LIST))
 
