@@ -223,8 +223,9 @@ def test_a_list_reads_a_bounded_number_of_rows(clerk, monkeypatch):
         assert len(found) == (1 if query.get("state") == "pending" else 0)
 
 
-def test_a_list_counts_no_whole_table_and_reads_no_body(clerk, several, monkeypatch):
-    monkeypatch.setattr(OutboxEventAdmin, "list_per_page", 2)
+@pytest.mark.parametrize("per_page", [2, 100])
+def test_a_list_reads_no_whole_table_and_no_body(clerk, several, monkeypatch, per_page):
+    monkeypatch.setattr(OutboxEventAdmin, "list_per_page", per_page)
     with CaptureQueriesContext(connection) as queries:
         clerk.get(reverse(LIST))
 
