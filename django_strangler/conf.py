@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
-from django_strangler.exceptions import ConfigurationError
+from django_strangler.exceptions import ConfigurationError, shown
 
 _URL_OR_PATH = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]*|[^\W\d]\w*(\.[^\W\d]\w*)+")
 
@@ -79,8 +79,8 @@ def _unknown(key: object) -> str:
 
 def _wrong(key: str, value: object, wanted: str) -> ConfigurationError:
     # A broker URL may hold a password, so that value is never repeated.
-    shown = "" if key == "BROKER_URL" else f" is {value!r:.100}. It"
-    return ConfigurationError(f"STRANGLER[{key!r}]{shown} must be {wanted}.")
+    given = "" if key == "BROKER_URL" else f" is {shown(value)}. It"
+    return ConfigurationError(f"STRANGLER[{key!r}]{given} must be {wanted}.")
 
 
 def _boolean(key: str, value: object) -> bool:

@@ -9,7 +9,7 @@ def shown(value: object) -> str:
     """A value as error messages show it: short, and never an error itself."""
     try:
         text = repr(value)
-    except Exception:  # An integer of 5,000 digits, say, or a broken __repr__.
+    except Exception:  # noqa: BLE001  An integer of 5,000 digits, say, or a broken __repr__.
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -24,6 +24,10 @@ class ConfigurationError(StranglerError, ImproperlyConfigured):
 
 class OutsideTransaction(StranglerError):
     """An event was published with no transaction open."""
+
+
+class InsideTransaction(StranglerError):
+    """A relay was started with a transaction open."""
 
 
 class InvalidEvent(StranglerError, ValueError):

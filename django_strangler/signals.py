@@ -9,5 +9,5 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
-events_confirmed = Signal()  # Also: latencies, a list of seconds from publish to mark.
-events_parked = Signal()  # Also: reason.
+events_confirmed = Signal()  # The broker has them, and the rows say so.
+events_parked = Signal()  # Also: reason, and error, which a broker may have worded.

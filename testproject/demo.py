@@ -1,9 +1,9 @@
 """
 The main job, on SQLite and without any server.
 
-Payments are made through the monolith's views; a relay, a process of its own, moves their
-events to subscribers; half of the users get their receipts that way, the others by the
-old path. Exits 0 if every payment has exactly one receipt, else 1.
+Payments are made through the monolith's views; a relay, a process of its own, moves
+their events to subscribers; half of the users get their receipts that way, the others
+by the old path. Exits 0 if every payment has exactly one receipt, else 1.
 """
 
 import os

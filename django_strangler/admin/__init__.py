@@ -1,7 +1,7 @@
-"""The admin, one module per capability."""
+"""What the app shows in Django's admin; one module per capability."""
 
 from __future__ import annotations
 
-from . import flags
+from . import flags, outbox
 
-__all__ = ["flags"]
+__all__ = ["flags", "outbox"]

@@ -162,7 +162,7 @@ class LocalBroker(Broker):
             except DatabaseGone as error:
                 connections[inbox_alias()].close()
                 return Outcome(row, Kind.UNKNOWN, f"the database failed: {error}")
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001  Told below.
                 self.on_error(subscriber, error)
                 failures.append(
                     f"{subscriber.name}: {type(error).__name__}: {error}"[:500]

@@ -60,8 +60,8 @@ def subscribe(
         )
     if not patterns or not all(map(is_pattern, patterns)):
         raise InvalidSubscriber(
-            f"The subscriber {name!r} has the patterns {patterns!r:.200}. Give at least "
-            'one of dotted words, where * is a word and # any number: "payment.*".'
+            f"The subscriber {name!r} has the patterns {patterns!r:.200}. Give at "
+            'least one of dotted words; * is a word and # any number: "payment.*".'
         )
     if flag is not None and not _NAME.fullmatch(flag):
         raise InvalidSubscriber(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import sys
 import threading
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from django.core.management.base import (
@@ -16,8 +19,11 @@ from django.core.management.base import (
     CommandParser,
     OutputWrapper,
 )
+from django.db import DatabaseError, connections
 
 from django_strangler.exceptions import BrokerUnreachable, StranglerError
+
+logger = logging.getLogger("django_strangler.management")
 
 UNREACHABLE = 4
 
@@ -33,10 +39,12 @@ class StranglerCommand(BaseCommand):
             raise CommandError(str(error), returncode=UNREACHABLE) from error
         except StranglerError as error:
             raise CommandError(str(error)) from error
+        except DatabaseError as error:
+            raise CommandError(f"The database failed: {error}") from error
 
     def add_database_argument(self, parser: CommandParser, **options: Any) -> None:
         """``--database``, as Django's own commands have it."""
-        parser.add_argument("--database", metavar="ALIAS", **options)
+        parser.add_argument("--database", metavar="ALIAS", type=_alias, **options)
 
     def confirmed(self, question: str, *, ask: bool) -> bool:
         """Ask before doing it, unless told not to."""
@@ -47,28 +55,51 @@ class StranglerCommand(BaseCommand):
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
+def _alias(text: str) -> str:
+    if text not in connections:
+        raise ArgumentTypeError(f"there is no database {text!r} in DATABASES")
+    return text
+
+
 @contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT ask to stop; a second one is handled as usual."""
+def stopped_by_signals(stop: threading.Event, *, within: float = 1.9) -> Iterator[None]:
+    """
+    SIGTERM and SIGINT ask to stop; a second one is handled as usual.
 
-    def ask(signum: int, frame: object) -> None:
-        stop.set()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
+    Whoever has not stopped after ``within`` seconds, because a database or a network
+    hangs, ends there and then. That is as safe as any other end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {
-        number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    for number in before:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in numbers}
+    over = threading.Event()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def end() -> None:
+        if not over.wait(within):
+            logger.warning("Something hangs; ended without waiting for it any longer")
+            with suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(0)
+
+    def ask(signum: int, frame: object) -> None:
+        stop.set()
+        restore()
+        threading.Thread(target=end, name="strangler-end", daemon=True).start()
+
+    for number in numbers:
         signal.signal(number, ask)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        over.set()
+        restore()
 
 
 class Progress:

@@ -9,26 +9,33 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from django_strangler.brokers.base import Outgoing
 
 from .store import Due
 
 
+class Hold(NamedTuple):
+    """A key, or a row without one, that is kept back for a while."""
+
+    until: float
+    lane: int
+    is_due: bool  # Kept back for the broker's sake; its own time has come.
+
+
 class Backlog:
-    """Events read and not yet marked: bookkeeping, without database, broker or clock."""
+    """Events read and not yet marked; knows no database, broker or clock."""
 
     def __init__(self, *, capacity: int) -> None:
         self._capacity = capacity  # Of events that wait behind others of their key.
         self._ready: deque[Outgoing] = deque()
         self._waiting: dict[str, deque[Outgoing]] = {}
         self._waiting_count = 0
-        self._busy: set[str] = set()  # Keys with an event ready or under way.
-        # Keys with more pending events than are kept here; read again when free.
+        self._busy: dict[str, int] = {}  # Keys with an event ready or sent: its row.
+        # Busy keys with more pending events than are kept here; read again when free.
         self._crowded: set[str] = set()
-        self._held: dict[
-            str | int, float
-        ] = {}  # Keys, or rows without one: until when.
+        self._held: dict[str | int, Hold] = {}
         self.sent: dict[int, Outgoing] = {}
         self.sent_bytes = 0
         self.confirmed: list[Outgoing] = []  # By the broker, not yet marked.
@@ -52,14 +59,19 @@ class Backlog:
         return not (self._ready or self.sent or self.confirmed)
 
     @property
-    def held_until(self) -> float | None:
-        """When the first held key or row comes free."""
-        return min(self._held.values(), default=None)
-
-    @property
     def held(self) -> int:
         """How many keys and rows are held."""
         return len(self._held)
+
+    @property
+    def holds_due(self) -> bool:
+        """Whether something is held that is due, and waits for the broker only."""
+        return any(hold.is_due for hold in self._held.values())
+
+    @property
+    def held_until(self) -> float | None:
+        """When the first held key or row comes free."""
+        return min((hold.until for hold in self._held.values()), default=None)
 
     def known_rows(self) -> list[int]:
         """The rows that a read leaves out."""
@@ -76,6 +88,12 @@ class Backlog:
         held = [key for key in self._held if isinstance(key, str)]
         return held + [key for key in self._crowded if key not in self._held]
 
+    def is_under_way(self, lanes: Collection[int]) -> bool:
+        """Whether an event of these lanes is sent or not yet marked."""
+        return any(event.lane in lanes for event in self.sent.values()) or any(
+            event.lane in lanes for event in self.confirmed
+        )
+
     # What happens
 
     def add(self, due: Iterable[Due], now: float) -> None:
@@ -84,16 +102,15 @@ class Backlog:
             key = event.order_key
             if key in self._held:
                 continue
-            if wait > 0:
+            if key in self._busy:
+                self._add_behind(event, wait)
+            elif wait > 0:
                 # It waits for its next attempt, and its key with it.
-                self.hold(event, now + wait)
-            elif not key:
+                self._held[key or event.row] = Hold(now + wait, event.lane, False)
+            else:
+                if key:
+                    self._busy[key] = event.row
                 self._ready.append(event)
-            elif key not in self._busy:
-                self._busy.add(key)
-                self._ready.append(event)
-            elif key not in self._crowded:
-                self._add_behind(event)
 
     def take(self, count: int, size: int) -> list[Outgoing]:
         """The next events to send: at most ``count``, and ``size`` bytes of bodies."""
@@ -108,84 +125,97 @@ class Backlog:
             taken.append(event)
         return taken
 
-    def confirm(self, row: int) -> None:
-        """The broker has it: the next event of its key may go."""
-        event = self._land(row)
+    def land(self, row: int) -> Outgoing | None:
+        """
+        It is under way no more; None if it was not.
+
+        What became of it comes next: ``confirm``, ``finish``, ``hold`` or ``drop``.
+        """
+        event = self.sent.pop(row, None)
         if event is not None:
-            self.confirmed.append(event)
-            self.advance(event.order_key)
+            self.sent_bytes -= event.size
+        return event
 
-    def take_back(self, row: int) -> Outgoing | None:
-        """It did not get through; the caller holds it, parks it or just forgets it."""
-        return self._land(row)
+    def confirm(self, event: Outgoing) -> None:
+        """It is to be marked; the next event of its key may go."""
+        self.confirmed.append(event)
+        self.finish(event)
 
-    def advance(self, key: str) -> None:
-        """The event under way has come to its end: on to the next of its key."""
+    def finish(self, event: Outgoing) -> None:
+        """It has come to its end: on to the next of its key."""
+        key = event.order_key
+        if self._busy.get(key) != event.row:
+            return
         queue = self._waiting.get(key)
         if queue:
-            self._ready.append(queue.popleft())
+            following = queue.popleft()
             self._waiting_count -= 1
             if not queue:
                 del self._waiting[key]
-        elif key:
-            self._busy.discard(key)
-            if key in self._crowded:
-                self._crowded.discard(key)
-                self.has_more = True
-
-    def hold(self, event: Outgoing, until: float) -> None:
-        """Keep back an event and its key; what waits behind it is read again later."""
-        self._held[event.order_key or event.row] = until
-        self.forget_key(event.order_key)
-
-    def forget_key(self, key: str) -> None:
-        """Drop what is known of a key's events; the table has them."""
-        if key:
-            self._waiting_count -= len(self._waiting.pop(key, ()))
-            self._busy.discard(key)
+            self._busy[key] = following.row
+            self._ready.append(following)
+            return
+        del self._busy[key]
+        if key in self._crowded:
             self._crowded.discard(key)
             self.has_more = True
 
+    def hold(self, event: Outgoing, until: float, *, is_due: bool = False) -> None:
+        """Keep it and its key back; what waits behind it is read again later."""
+        self._free(event)
+        self._held[event.order_key or event.row] = Hold(until, event.lane, is_due)
+
+    def drop(self, event: Outgoing) -> None:
+        """Forget it and what waits behind it; the table has them."""
+        self._free(event)
+        self.has_more = True
+
     def release(self, now: float) -> None:
         """Let go of what was held long enough."""
-        for held in [held for held, until in self._held.items() if until <= now]:
+        for held in [held for held, hold in self._held.items() if hold.until <= now]:
             del self._held[held]
             self.has_more = True
 
     def forget_unsent(self, lanes: Collection[int] | None = None) -> None:
         """Drop what has not been sent, of these lanes or of all: it is read again."""
+        everything = lanes is None
         self._ready = deque(
             event
             for event in self._ready
-            if lanes is not None and event.lane not in lanes
+            if not everything and event.lane not in (lanes or ())
         )
-        for key in list(self._waiting):
-            if lanes is None or self._waiting[key][0].lane in lanes:
-                self._waiting_count -= len(self._waiting.pop(key))
-        under_way = {event.order_key for event in self.sent.values()}
-        kept = {event.order_key for event in self._ready}
-        self._busy = (under_way | kept | set(self._waiting)) - {""}
-        # A key that stays busy with nothing behind it is read again in order, because
-        # its event under way is left out by its row.
-        self._crowded &= self._busy
-        if lanes is None:
-            self._held.clear()
+        self._waiting = {
+            key: queue
+            for key, queue in self._waiting.items()
+            if not everything and queue[0].lane not in (lanes or ())
+        }
+        self._waiting_count = sum(map(len, self._waiting.values()))
+        # A key stays busy while its event is under way: what is read of it meanwhile
+        # goes behind that, in order, because that row is left out.
+        under_way = [*self._ready, *self.sent.values()]
+        self._busy = {event.order_key: event.row for event in under_way}
+        self._busy.pop("", None)
+        self._crowded &= self._busy.keys()
         self.has_more = True
 
-    def is_under_way(self, lanes: Collection[int]) -> bool:
-        """Whether an event of these lanes is sent or not yet marked."""
-        return any(event.lane in lanes for event in self.sent.values()) or any(
-            event.lane in lanes for event in self.confirmed
-        )
+    def forget_lanes(self, lanes: Collection[int]) -> None:
+        """These are another relay's now: let go of what is held there as well."""
+        self.forget_unsent(lanes)
+        self._held = {
+            held: hold for held, hold in self._held.items() if hold.lane not in lanes
+        }
 
-    def _add_behind(self, event: Outgoing) -> None:
+    def _add_behind(self, event: Outgoing, wait: float) -> None:
         key = event.order_key
+        if key in self._crowded:
+            return
         queue = self._waiting.get(key)
         # A fair share: a few crowded keys must not fill the memory for all others.
         fair = self._capacity // (len(self._waiting) + 1)
         share = min(self._capacity // 4, max(8, fair))
         full = self._waiting_count >= self._capacity
-        if full or (queue is not None and len(queue) >= share):
+        # One that has to wait for its next attempt cannot just take its turn.
+        if full or wait > 0 or (queue is not None and len(queue) >= share):
             self._crowded.add(key)
             return
         if queue is None:
@@ -193,8 +223,9 @@ class Backlog:
         queue.append(event)
         self._waiting_count += 1
 
-    def _land(self, row: int) -> Outgoing | None:
-        event = self.sent.pop(row, None)
-        if event is not None:
-            self.sent_bytes -= event.size
-        return event
+    def _free(self, event: Outgoing) -> None:
+        key = event.order_key
+        if self._busy.get(key) == event.row:
+            del self._busy[key]
+            self._crowded.discard(key)
+            self._waiting_count -= len(self._waiting.pop(key, ()))

@@ -26,9 +26,16 @@ from .models import Lane, RelayProcess
 
 logger = logging.getLogger("django_strangler.outbox.leases")
 
-LOOK_INTERVAL = 1.8  # A dead relay's lanes are taken over within lease + 2 s.
+LOOK_INTERVAL = 1.8  # Lanes that others gave back, or want, are found within 2 s.
 GRACE = 0.25  # A renewal may be committing while we look.
 FORGET_AFTER = 86400.0
+
+
+class Change(NamedTuple):
+    """Lanes that came and went."""
+
+    lost: frozenset[int]
+    gained: frozenset[int]
 
 
 class Other(NamedTuple):
@@ -36,7 +43,7 @@ class Other(NamedTuple):
 
     token: UUID
     steady: bool
-    is_live: bool
+    left: float  # Seconds until its lease runs out; what is not valid has 0 or less.
 
 
 class Leases:
@@ -56,18 +63,17 @@ class Leases:
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self.token = uuid4()
         self.lanes: frozenset[int] = frozenset()
-        self.leaving: frozenset[int] = (
-            frozenset()
-        )  # To be given back once they are quiet.
+        # To be given back once they are quiet.
+        self.leaving: frozenset[int] = frozenset()
         self.held_by_others = 0
         self._connection = connection
         self._alias = connection.alias
         self._monotonic = monotonic
         self._joined = False
+        self._told = (self.token, self.lanes)  # What the caller knows of.
         self._valid_until = 0.0
-        self._renewed = 0.0
-        self._looked = float("-inf")
-        self._look_interval = min(LOOK_INTERVAL, length / 4)
+        self._renew_at = 0.0
+        self._look_at = 0.0
 
     @property
     def is_valid(self) -> bool:
@@ -80,35 +86,39 @@ class Leases:
         return self._joined and self._monotonic() < self._valid_until
 
     @property
-    def seconds_left(self) -> float:
-        """For how long the lease holds without a renewal."""
-        return max(0.0, self._valid_until - self._monotonic())
+    def seconds_at_rest(self) -> float:
+        """For how long ``keep`` has nothing to do."""
+        return max(0.0, min(self._renew_at, self._look_at) - self._monotonic())
 
-    def keep(self) -> frozenset[int]:
-        """
-        Renew what is due and look at the others now and then.
-
-        Returns the lanes lost since the last call, whatever the reason.
-        """
-        before = self.lanes
+    def keep(self) -> Change:
+        """Renew what is due and look at the others now and then."""
         now = self._monotonic()
         if self._joined and now >= self._valid_until:
             # Paused, or the database was away: somebody else may have the lanes.
             self._forget()
         if not self._joined:
             self._join()
-        elif now >= self._renewed + self.length / 3 and not self._renew():
+        elif now >= self._renew_at and not self._renew():
             self._forget()
             self._join()
-        if self._monotonic() >= self._looked + self._look_interval:
+        if self._monotonic() >= self._look_at:
             self._look()
-        return before - self.lanes
+        token, before = self._told
+        self._told = (self.token, self.lanes)
+        # After a lapse nothing is as it was, even where the lanes came back.
+        kept = self.lanes & before if token == self.token else frozenset[int]()
+        return Change(before - kept, self.lanes - kept)
+
+    def look_again(self) -> None:
+        """Somebody seems to know better: look at the next opportunity."""
+        self._look_at = 0.0
 
     def give_back(self, lanes: frozenset[int]) -> None:
         """Release these lanes now."""
         self._lanes().filter(number__in=lanes, relay=self.token).update(relay=None)
         self.lanes -= lanes
         self.leaving -= lanes
+        self._told = (self.token, self.lanes)
 
     def leave(self) -> None:
         """Release everything at once."""
@@ -120,6 +130,12 @@ class Leases:
     # The relay's own row
 
     def _join(self) -> None:
+        # A token is never used again, or an old opinion of ours could come true. Nor
+        # does anybody need to wait for the end of a lease that we gave up ourselves.
+        before, self.token = self.token, uuid4()
+        self._relays().filter(
+            Q(token=before) | Q(expires_at__lt=DatabaseNow(-FORGET_AFTER))
+        ).delete()
         asked = self._monotonic()
         self._relays().create(
             token=self.token,
@@ -129,11 +145,9 @@ class Leases:
             started_at=DatabaseNow(),
             expires_at=DatabaseNow(self.length),
         )
-        self._renewed = asked
-        self._valid_until = asked + self.length
+        self._renewed(asked)
         self._joined = True
-        self._looked = float("-inf")
-        self._relays().filter(expires_at__lt=DatabaseNow(-FORGET_AFTER)).delete()
+        self._look_at = 0.0
 
     def _renew(self) -> bool:
         asked = self._monotonic()
@@ -148,37 +162,45 @@ class Leases:
             )
             .update(expires_at=DatabaseNow(self.length))
         )
-        if not renewed:
-            return False
-        self._renewed = asked
+        if renewed:
+            self._renewed(asked)
+        return bool(renewed)
+
+    def _renewed(self, asked: float) -> None:
         self._valid_until = asked + self.length
-        return True
+        self._renew_at = asked + self.length / 3
 
     def _forget(self) -> None:
-        # A token is never used again, or an old opinion of ours could come true.
-        self.token = uuid4()
         self.lanes = self.leaving = frozenset()
         self._joined = False
-        self._valid_until = 0.0
+        self._valid_until = self._renew_at = self._look_at = 0.0
 
     # The lanes
 
     def _look(self) -> None:
         """See who lives and who holds what; take what is due to us, or plan to give."""
-        self._looked = self._monotonic()
+        looked = self._monotonic()
         holders, others = self._read()
         if len(holders) < LANES:
             missing = [Lane(number=n) for n in range(LANES) if n not in holders]
             self._lanes().bulk_create(missing, ignore_conflicts=True)
             holders, others = self._read()
-        live = {other.token for other in others if other.is_live} | {self.token}
-        self.lanes = frozenset(
-            n for n, holder in holders.items() if holder == self.token
-        )
+        live = [other for other in others if other.left > -GRACE]
+        interval = min(LOOK_INTERVAL, self.length / 4)
+        if live:
+            # So that a dead one's lanes are taken over as soon as they may be.
+            soonest = min(other.left for other in live) + GRACE
+            interval = min(interval, soonest + 0.01)
+        self._look_at = looked + interval
+        self._divide(holders, live)
+
+    def _divide(self, holders: dict[int, UUID | None], live: list[Other]) -> None:
+        tokens = {other.token for other in live} | {self.token}
+        self.lanes = frozenset(n for n, h in holders.items() if h == self.token)
         self.leaving &= self.lanes
-        free = [n for n, h in holders.items() if h is None or h not in live]
+        free = [n for n, h in holders.items() if h not in tokens]
         self.held_by_others = LANES - len(self.lanes) - len(free)
-        steady = {other.token for other in others if other.is_live and other.steady}
+        steady = {other.token for other in live if other.steady}
         share = self._share(steady) if self.steady else LANES
         staying = self.lanes - self.leaving
         if len(staying) > share:
@@ -231,8 +253,10 @@ class Leases:
                 holders[number] = uuid
             elif uuid is not None and uuid != self.token:
                 # A lease that ends later than it can was written by another clock.
-                is_live = -GRACE < float(left) <= float(length) + GRACE
-                others.append(Other(uuid, bool(steady), is_live))
+                valid = float(left) <= float(length) + GRACE
+                others.append(
+                    Other(uuid, bool(steady), float(left) if valid else -FORGET_AFTER)
+                )
         return dict(sorted(holders.items())), others
 
     def _lanes(self) -> QuerySet[Lane]:

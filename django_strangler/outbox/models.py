@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+# One index for the relay, the prune, the parked and the charts; see
+# docs/decisions/0002-one-index.md before adding another.
+INDEX = ("confirmed_at", "parked_at", "available_at", "id")
+
+
 class OutboxQuerySet(models.QuerySet["OutboxEvent"]):
     """The states of a row, by the glossary's words."""
 
@@ -65,14 +70,7 @@ class OutboxEvent(models.Model):
         verbose_name = _("event")
         verbose_name_plural = _("events")
         permissions = [("view_payload", "Can view the payload of events")]
-        indexes = [
-            # One index for the relay, the prune, the parked and the charts; see
-            # docs/decisions/0002-one-index.md before adding another.
-            models.Index(
-                fields=["confirmed_at", "parked_at", "available_at", "id"],
-                name="strangler_outbox_queue",
-            ),
-        ]
+        indexes = [models.Index(fields=INDEX, name="strangler_outbox_queue")]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"

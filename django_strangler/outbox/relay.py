@@ -10,45 +10,42 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_strangler import conf, signals, tracing
-from django_strangler.brokers import Broker, Kind, Outcome, Outgoing, make_broker
-from django_strangler.brokers.patterns import matches
-from django_strangler.exceptions import BrokerUnreachable
+from django_strangler import conf, tracing
+from django_strangler.brokers import Broker, Outgoing, make_broker
+from django_strangler.exceptions import BrokerUnreachable, InsideTransaction
 
 from .backlog import Backlog
 from .backoff import backoff
 from .leases import Leases
-from .store import Store
-from .wakeup import Wakeup
+from .listening import Wakeup
+from .passing import is_passing
+from .settling import Settling
+from .settling import Totals as Totals
+from .store import Due, Store
+from .transactions import a_test_never_commits
+from .troubles import Trouble
 
 logger = logging.getLogger("django_strangler.outbox.relay")
 
 WINDOW_BYTES = 32 * 1024 * 1024
 BODIES_AT_ONCE = 8 * 1024 * 1024
-MARK_AFTER = 0.05  # Seconds that a confirmed event waits for others to be marked with.
 READ_PAUSE = 0.01  # Between two reads, while there is still something to send.
 UNREADY_PAUSE = 0.1
 AWAKE = 1.0  # After NOTIFY: how long to look every READ_PAUSE.
-BACK_PRESSURE = 5.0  # The longest pause after a failure that is nobody's fault.
-HELD_AT_MOST = 10_000
+HELD_AT_MOST = 20_000
 FAREWELL = 1.5  # Seconds to wait for confirms when asked to stop.
-
-
-@dataclass(slots=True)
-class Totals:
-    """What a relay has done since it started."""
-
-    confirmed: int = 0
-    parked: int = 0
-    retried: int = 0
-    unknown: int = 0
+SILENCE = 60.0  # The longest that drain() waits for a broker that says nothing.
+OUTCOME_TIMEOUT = 300.0  # Brokers have shorter ones; an outcome may never come.
+LAST_LOOKS = 30.0  # How long drain() goes on when ever more is published.
+DATABASE_PAUSE = 5.0  # The longest between two attempts to reach the database.
 
 
 class Relay:
@@ -66,7 +63,6 @@ class Relay:
     ) -> None:
         self.settings = settings or conf.current()
         self.stop = stop or threading.Event()
-        self.totals = Totals()
         self.on_progress: Callable[[Totals], object] = lambda totals: None
         self.connection: BaseDatabaseWrapper = connections[alias]
         self.broker = broker or make_broker(self.settings)
@@ -78,107 +74,112 @@ class Relay:
             monotonic=monotonic,
         )
         self.backlog = Backlog(capacity=4 * self.settings.batch_size)
-        self._wakeup = Wakeup(self.connection, self.stop)
+        self.wakeup = Wakeup(self.connection, self.stop, self.settings)
+        self._settling = Settling(
+            self.backlog, self.store, self.leases, self.settings, monotonic
+        )
         self._monotonic = monotonic
         self._prepared: object = None  # The driver's connection that was set up.
+        self._drains = False  # Do not poll, but come to an end.
+        self._caught_up_at: float | None = None
+        self._found = False
+        self._has_more_delayed = True
         self._read_at = float("-inf")
-        self._polled_at = float("-inf")
-        self._oldest_unmarked: float | None = None
-        self._awake_until = 0.0
-        self._misses: dict[str | int, int] = {}  # In a row, by key or row.
-        self._database_failures = 0
+        self._poll_at = float("-inf")
+        self._awake_until = float("-inf")
+        self._sent_at: deque[tuple[float, list[int]]] = deque()
         self._database_error: Exception | None = None
-        self._trouble = ""
+        self._database_trouble = Trouble(
+            logger, over=f"The database {alias!r} is back", monotonic=monotonic
+        )
+        self._broker_trouble = Trouble(
+            logger,
+            over="The broker takes events again",
+            after=1.0,  # To connect takes a moment.
+            monotonic=monotonic,
+        )
+
+    @property
+    def totals(self) -> Totals:
+        """What was done since the start."""
+        return self._settling.totals
 
     # Doors
 
     def run(self) -> None:
         """Drain until asked to stop, sleeping only while nothing is pending."""
-        with tracing.untraced():
-            self.broker.open()
-            try:
-                while not self.stop.is_set():
-                    if not self._guarded_step():
-                        self._rest()
-            finally:
-                self._farewell()
+        with self._at_work():
+            while not self.stop.is_set():
+                self._guarded(self._turn)
 
     def drain(self, *, patience: float = 10.0) -> Totals:
         """
         Relay until nothing is due in the lanes that nobody else holds.
 
         Raises ``BrokerUnreachable`` when the broker could not be used for ``patience``
-        seconds. What is held for a later attempt is not waited for.
+        seconds. What is held for a later attempt is not waited for. What is published
+        meanwhile, by subscribers for instance, is relayed as well, for half a minute.
         """
-        with tracing.untraced():
-            self.broker.open()
-            try:
-                self._drain(patience)
-            finally:
-                self._farewell()
+        self._drains = True
+        with self._at_work():
+            self._drain(patience)
         return self.totals
 
     def _drain(self, patience: float) -> None:
-        progressed = self._monotonic()
-        before = replace(self.totals)
+        progressed, before = self._monotonic(), replace(self.totals)
         while not self.stop.is_set():
-            busy = self._guarded_step()
-            if not self._database_failures and self._is_drained():
+            self._guarded(self.step)
+            if self._database_error is None and self._is_drained():
                 return
-            now = self._monotonic()
-            if before != self.totals or (self.broker.ready and self.backlog.sent):
-                before, progressed = replace(self.totals), now
-            elif now - progressed > patience:
-                self._give_up(patience)
-                return
-            if not busy:
+            now, totals = self._monotonic(), replace(self.totals, unknown=0)
+            if totals != before:
+                before, progressed = totals, now
+            waits_for_outcomes = self.broker.ready and self.backlog.sent
+            if now - progressed > (
+                max(patience, SILENCE) if waits_for_outcomes else patience
+            ):
+                raise self._database_error or BrokerUnreachable(
+                    f"No event got through for {now - progressed:.0f} s: "
+                    f"{self.broker.trouble or 'the broker took none'}. "
+                    "Events stay in the outbox."
+                )
+            if self.backlog.is_empty:
                 self.stop.wait(READ_PAUSE)
-
-    def _give_up(self, patience: float) -> None:
-        if self._database_error is not None:
-            raise self._database_error
-        if not self.broker.ready:
-            raise BrokerUnreachable(
-                f"The broker could not be used for {patience:g} s: "
-                f"{self.broker.trouble or 'no answer'}. Events stay in the outbox."
-            )
 
     def _is_drained(self) -> bool:
         if not self.leases.is_valid:
             return False
         if not self.leases.lanes:
             return True  # Others hold them all.
-        if not self.backlog.is_empty or self.backlog.has_more:
+        if self.backlog.has_more or self._has_more_delayed:
             return False
-        # Held by back-pressure, it is due still; held for its next attempt, it is not.
-        return not (self._misses and self.backlog.held)
+        # What is held for the broker's sake is due; for its next attempt, it is not.
+        if not self.backlog.is_empty or self.backlog.holds_due:
+            return False
+        now = self._monotonic()
+        if self._caught_up_at is None:
+            self._caught_up_at = now
+        if self._found and now < self._caught_up_at + LAST_LOOKS:
+            # Who handled those may have published more.
+            self._found = False
+            self.backlog.has_more = self._has_more_delayed = True
+            return False
+        return True
 
     # The loop
 
-    def _guarded_step(self) -> bool:
-        """One step; a database that fails is waited for."""
-        try:
-            busy = self.step()
-        except (DatabaseError, InterfaceError) as error:
-            if self.connection.in_atomic_block:
-                raise
-            self._database_failed(error)
-            return True
-        if self._database_failures:
-            logger.info("The database %r is back", self.connection.alias)
-            self._database_failures = 0
-            self._database_error = None
-        return busy
+    def _turn(self) -> None:
+        if not self.step():
+            self._rest()
 
     def step(self) -> bool:
         """Do what can be done now; False when there was nothing."""
         self._prepare()
-        lost = self.leases.keep()
-        if lost:
-            self.backlog.forget_unsent(lost)
-        self._report_trouble()
-        busy = self._settle(self.broker.outcomes(0))
-        busy |= self._mark()
+        self._keep_lanes()
+        self._report_broker()
+        busy = self._settling.settle(self.broker.outcomes(0))
+        busy |= self._settling.mark()
+        self._give_up_outcomes()
         self.on_progress(self.totals)
         if self.leases.leaving:
             self._hand_over()
@@ -188,14 +189,13 @@ class Relay:
         if not self.broker.ready:
             # Read again in order once it is back.
             self.backlog.forget_unsent()
-            self._settle(self.broker.outcomes(UNREADY_PAUSE))
+            self._settling.settle(self.broker.outcomes(UNREADY_PAUSE))
             return True
         busy |= self._read()
         busy |= self._send()
         if self.backlog.sent:
             # The broker works; wait for it, but not beyond what else is to be done.
-            self._settle(self.broker.outcomes(READ_PAUSE))
-            busy = True
+            self._settling.settle(self.broker.outcomes(READ_PAUSE))
         return busy or not self.backlog.is_empty
 
     def _prepare(self) -> None:
@@ -205,42 +205,56 @@ class Relay:
             self.store.prepare()
             self._prepared = self.connection.connection
 
+    def _keep_lanes(self) -> None:
+        change = self.leases.keep()
+        if change.lost:
+            self.backlog.forget_lanes(change.lost)
+            self._settling.forget_misses()
+        if change.gained:
+            self.backlog.has_more = self._has_more_delayed = True
+
     def _read(self) -> bool:
-        backlog, now = self.backlog, self._monotonic()
+        backlog, now, batch = self.backlog, self._monotonic(), self.settings.batch_size
         backlog.release(now)
-        batch = self.settings.batch_size
         if backlog.ready >= batch or backlog.held >= HELD_AT_MOST:
             return False
-        polls = now >= self._polled_at + self.settings.poll_interval
-        looks = backlog.has_more or polls or now < self._awake_until
-        if not looks or (now < self._read_at + READ_PAUSE and backlog.unmarked):
+        if now < self._read_at + READ_PAUSE and backlog.unmarked:
             return False
+        polls = now >= self._poll_at and not self._drains
+        is_awake = now < self._awake_until and not self._drains
         lanes = self.leases.lanes - self.leases.leaving
-        if not lanes:
+        if not lanes or not (
+            polls or is_awake or backlog.has_more or self._has_more_delayed
+        ):
             return False
         self._read_at = now
-        limit = 4 * batch
         known = backlog.known_rows()
-        backlog.has_more = False
-        due = self.store.read(
-            lanes,
-            limit,
-            without_rows=known,
-            without_keys=backlog.left_out_keys(),
-            parked_hold=self.settings.parked_holds_key,
-        )
-        backlog.has_more |= len(due) == limit
-        backlog.add(due, now)
+        found = 0
+        if polls or is_awake or backlog.has_more:
+            limit = 4 * batch
+            due = self.store.read(
+                lanes,
+                limit,
+                without_rows=known,
+                without_keys=backlog.left_out_keys(),
+                parked_hold=self.settings.parked_holds_key,
+            )
+            found += self._add(due, now)
+            backlog.has_more = len(due) == limit
+        if polls or self._has_more_delayed:
+            due = self.store.read_delayed(lanes, batch, without_rows=known)
+            found += self._add(due, now)
+            self._has_more_delayed = len(due) == batch
         if polls:
-            delayed = self.store.read_delayed(lanes, batch, without_rows=known)
-            backlog.add(delayed, now)
-            # With more of them due, the next poll is at once.
-            if len(delayed) < batch:
-                self._polled_at = now
-            due += delayed
-        if due:
+            self._poll_at = now + self.settings.poll_interval
+        if found:
+            self._found = True
             self._awake_until = now + AWAKE
-        return bool(due)
+        return found > 0
+
+    def _add(self, due: list[Due], now: float) -> int:
+        self.backlog.add(due, now)
+        return len(due)
 
     def _send(self) -> bool:
         backlog = self.backlog
@@ -249,231 +263,105 @@ class Relay:
         events = backlog.take(min(room, self.settings.batch_size), WINDOW_BYTES)
         if not events:
             return False
-        small: list[Outgoing] = []
-        large: list[Outgoing] = []
-        size = 0
-        for event in events:
-            if event.body is not None:
-                small.append(event)
-                continue
-            large.append(event)
-            size += event.size
-            if size >= BODIES_AT_ONCE:
-                self._send_large(large)
-                large, size = [], 0
+        self._sent_at.append((self._monotonic(), [event.row for event in events]))
         # One event of a key at most is under way, so these may go before those.
-        if small:
-            self._hand_to_broker(small)
-        if large:
-            self._send_large(large)
+        self._hand_to_broker([event for event in events if event.body is not None])
+        large = [event for event in events if event.body is None]
+        try:
+            while large:
+                large = self._send_large(large)
+        except Error:
+            self._take_back(large)
+            raise
         return True
 
-    def _send_large(self, events: list[Outgoing]) -> None:
-        bodies = self.store.bodies(event.row for event in events)
-        found = [
-            event._replace(body=bodies[event.row])
-            for event in events
-            if event.row in bodies
-        ]
-        for event in events:
-            if event.row not in bodies:  # Confirmed elsewhere and deleted meanwhile.
-                self.backlog.take_back(event.row)
-                self.backlog.advance(event.order_key)
+    def _send_large(self, events: list[Outgoing]) -> list[Outgoing]:
+        """Fetch some bodies and send them; returns the rest."""
+        count = size = 0
+        while count < len(events) and (not count or size < BODIES_AT_ONCE):
+            size += events[count].size
+            count += 1
+        bodies = self.store.bodies(event.row for event in events[:count])
+        found = []
+        for event in events[:count]:
+            if event.row in bodies:
+                found.append(event._replace(body=bodies[event.row]))
+            elif self.backlog.land(event.row):
+                # Confirmed elsewhere, and deleted meanwhile.
+                self.backlog.finish(event)
         self._hand_to_broker(found)
+        return events[count:]
 
     def _hand_to_broker(self, events: list[Outgoing]) -> None:
-        if self.leases.is_valid:
-            self.broker.send(events)
-            return
+        # Looked at here, as late as can be: everything before may have taken long.
+        if self.leases.is_valid and not self.stop.is_set():
+            if events:
+                self.broker.send(events)
+        else:
+            self._take_back(events)
+
+    def _take_back(self, events: list[Outgoing]) -> None:
+        """They were not sent after all."""
         for event in events:
-            self.backlog.take_back(event.row)
-            self.backlog.forget_key(event.order_key)
+            if self.backlog.land(event.row):
+                self.backlog.drop(event)
 
-    # What became of them
-
-    def _settle(self, outcomes: list[Outcome]) -> bool:
-        """Act on what the broker reported."""
-        if not outcomes:
-            return False
-        backlog, misses = self.backlog, self._misses
-        troubled: list[Outcome] = []
-        for outcome in outcomes:
-            if outcome.kind is not Kind.CONFIRMED:
-                troubled.append(outcome)
-                continue
-            backlog.confirm(outcome.row)
-        if misses:
-            self._forgive(outcomes)
-        if troubled:
-            self._settle_troubled(troubled)
-        if backlog.confirmed and self._oldest_unmarked is None:
-            self._oldest_unmarked = self._monotonic()
-        return True
-
-    def _forgive(self, outcomes: list[Outcome]) -> None:
-        for event in self.backlog.confirmed[-len(outcomes) :]:
-            self._misses.pop(event.order_key or event.row, None)
-
-    def _settle_troubled(self, outcomes: list[Outcome]) -> None:
-        unroutable: list[Outgoing] = []
-        refused: dict[tuple[str, bool, int], list[Outgoing]] = defaultdict(list)
-        for outcome in outcomes:
-            event = self.backlog.take_back(outcome.row)
-            if event is None:
-                continue
-            if outcome.kind is Kind.UNKNOWN:
-                self._hold_back(event)
-            elif outcome.kind is Kind.REJECTED:
-                key = (outcome.reason, outcome.final, event.attempts)
-                refused[key].append(event)
-            elif self._ignores_unroutable(event.type):
-                self.backlog.confirmed.append(event)
-                self.backlog.advance(event.order_key)
-            else:
-                unroutable.append(event)
-        if unroutable:
-            self._park(
-                unroutable,
-                "unroutable",
-                "No queue is bound for this type. Bind one, then run: "
-                "manage.py replay_events --unroutable",
-            )
-        for (reason, final, attempts), events in refused.items():
-            if final:
-                self._park(events, "rejected", reason)
-            elif attempts + 1 >= self.settings.max_attempts:
-                self._park(events, "attempts", reason)
-            else:
-                self._retry(events, reason, attempts + 1)
-
-    def _hold_back(self, event: Outgoing) -> None:
-        """Not its fault: it waits a little, in memory only, and nothing is counted."""
-        self.totals.unknown += 1
-        token = event.order_key or event.row
-        count = self._misses[token] = self._misses.get(token, 0) + 1
-        pause = backoff(count, first=0.1, most=BACK_PRESSURE)
-        self.backlog.hold(event, self._monotonic() + pause)
-
-    def _retry(self, events: list[Outgoing], reason: str, attempts: int) -> None:
-        seconds = backoff(attempts, first=1.0, most=self.settings.max_backoff)
-        self.store.retry(
-            [event.row for event in events],
-            error=reason,
-            seconds=seconds,
-            token=self.leases.token,
-        )
-        # Committed. Held whether or not the row took it: then it is read again.
-        until = self._monotonic() + seconds
-        for event in events:
-            self.backlog.hold(event, until)
-        self.totals.retried += len(events)
-
-    def _park(self, events: list[Outgoing], reason: str, error: str) -> None:
-        parked = self.store.park(
-            [event.row for event in events],
-            reason=reason,
-            error=error,
-            token=self.leases.token,
-        )
-        certain = parked == len(events) and not self.settings.parked_holds_key
-        for event in events:
-            self._misses.pop(event.order_key or event.row, None)
-            if certain:
-                self.backlog.advance(event.order_key)
-            else:
-                # Some are not ours to park, or they hold their keys: the table knows.
-                self.backlog.forget_key(event.order_key)
-        self.totals.parked += parked
-        if parked:
-            signals.events_parked.send_robust(
-                Relay, events=events, reason=reason, error=error
-            )
-
-    def _ignores_unroutable(self, type: str) -> bool:
-        rules = self.settings.unroutable.items()
-        return next((r for p, r in rules if matches(p, type)), "park") == "ignore"
-
-    def _mark(self) -> bool:
-        """Mark what is confirmed: a whole batch, or what has waited long enough."""
-        backlog = self.backlog
-        if not backlog.confirmed:
-            return False
-        waited = self._monotonic() - (self._oldest_unmarked or 0.0)
-        is_last = not backlog.sent and not backlog.ready
-        if not (
-            len(backlog.confirmed) >= self.settings.batch_size
-            or waited >= MARK_AFTER
-            or is_last
-        ):
-            return False
-        events = backlog.confirmed
-        mark = self.store.confirm if self.settings.retention else self.store.delete
-        mark(event.row for event in events)  # Kept and repeated if this raises.
-        backlog.confirmed = []
-        self._oldest_unmarked = None
-        self.totals.confirmed += len(events)
-        if signals.events_confirmed.has_listeners(Relay):
-            signals.events_confirmed.send_robust(Relay, events=events)
-        return True
+    def _give_up_outcomes(self) -> None:
+        """The seam allows that an outcome never comes."""
+        sent = self.backlog.sent
+        overdue = self._monotonic() - OUTCOME_TIMEOUT
+        while self._sent_at:
+            sent_at, rows = self._sent_at[0]
+            if any(row in sent for row in rows):
+                if sent_at > overdue:
+                    return
+                self._settling.give_up_waiting([row for row in rows if row in sent])
+            self._sent_at.popleft()
 
     # Coming and going
 
     def _hand_over(self) -> None:
         """Give lanes to a relay that has joined, once nothing of them is under way."""
         leaving = self.leases.leaving
-        self.backlog.forget_unsent(leaving)
+        self.backlog.forget_lanes(leaving)
         if not self.backlog.is_under_way(leaving):
             self.leases.give_back(leaving)
 
     def _rest(self) -> None:
         now = self._monotonic()
-        if now < self._awake_until:
-            pause = READ_PAUSE
-        else:
-            pause = min(
-                self._polled_at + self.settings.poll_interval - now,
-                self.settings.lease / 4,
-            )
+        pause = self.leases.seconds_at_rest
+        if self.leases.lanes - self.leases.leaving:
+            awake = now < self._awake_until
+            pause = min(pause, READ_PAUSE if awake else self._poll_at - now)
         if self.backlog.held_until is not None:
             pause = min(pause, self.backlog.held_until - now)
-        if self._wakeup.wait(max(pause, READ_PAUSE)):
+        if self.wakeup.wait(max(pause, READ_PAUSE)):
             self._awake_until = self._monotonic() + AWAKE
 
-    def _report_trouble(self) -> None:
-        trouble = self.broker.trouble
-        if trouble == self._trouble:
-            return
-        if trouble:
-            logger.warning("Events wait in the outbox: %s", trouble)
-        else:
-            logger.info("The broker takes events again")
-        self._trouble = trouble
-
-    def _database_failed(self, error: Exception) -> None:
-        self._database_failures += 1
-        self._database_error = error
-        if self._database_failures == 1:
-            logger.warning(
-                "The database %r failed; the relay waits for it and loses nothing: %s",
-                self.connection.alias,
-                error,
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        if self.connection.in_atomic_block and not a_test_never_commits(
+            self.connection
+        ):
+            raise InsideTransaction(
+                "A relay was started inside transaction.atomic(): it would send what "
+                "is not committed, and mark what may be rolled back. Start it outside."
             )
-        self.backlog.forget_unsent()
-        self.connection.close()
-        pause = backoff(self._database_failures, first=0.05, most=BACK_PRESSURE)
-        self.stop.wait(pause)
+        with tracing.untraced():
+            self.broker.open()
+            try:
+                yield
+            finally:
+                self._leave()
 
-    def _farewell(self) -> None:
+    def _leave(self) -> None:
         """Wait a moment for confirms, mark them, give the lanes back."""
-        deadline = self._monotonic() + FAREWELL
         try:
-            self.backlog.forget_unsent()
-            while self.backlog.sent and (left := deadline - self._monotonic()) > 0:
-                self._settle(self.broker.outcomes(min(left, 0.1)))
-                self.backlog.forget_unsent()
-            self._mark()
+            self._wait_for_confirms()
+            self._settling.mark(at_once=True)
             self.leases.leave()
-        except (DatabaseError, InterfaceError) as error:
+            self.wakeup.close()
+        except Error as error:
             if self.connection.in_atomic_block:
                 raise
             logger.warning(
@@ -488,3 +376,41 @@ class Relay:
             if not self.connection.in_atomic_block:
                 # It was set up for a relay; whoever comes next gets a new one.
                 self.connection.close()
+
+    def _wait_for_confirms(self) -> None:
+        deadline = self._monotonic() + FAREWELL
+        while self.backlog.sent and (left := deadline - self._monotonic()) > 0:
+            self._settling.settle(self.broker.outcomes(min(left, 0.1)))
+
+    # Trouble
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        """A database that fails is waited for."""
+        try:
+            work()
+        except Error as error:
+            if self.connection.in_atomic_block:
+                raise
+            self._database_failed(error)
+        else:
+            self._database_error = None
+            self._database_trouble.is_away()
+
+    def _database_failed(self, error: Exception) -> None:
+        self._database_error = error
+        self._database_trouble.comes(
+            f"The database {self.connection.alias!r} failed; the relay waits for it "
+            f"and loses nothing: {error}"
+        )
+        # Whatever was being done with them: they are read again.
+        self.backlog.forget_unsent()
+        if not (isinstance(error, DatabaseError) and is_passing(error)):
+            self.connection.close()
+        count = self._database_trouble.count
+        self.stop.wait(backoff(count, first=0.05, most=DATABASE_PAUSE))
+
+    def _report_broker(self) -> None:
+        if trouble := self.broker.trouble:
+            self._broker_trouble.comes(f"Events wait in the outbox: {trouble}")
+        else:
+            self._broker_trouble.is_away()

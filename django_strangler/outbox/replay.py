@@ -15,6 +15,7 @@ from django_strangler.brokers.patterns import matches
 from .models import OutboxEvent
 
 BATCH = 500
+PAGE = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +121,13 @@ def _matching(selection: Selection, using: str) -> Iterator[tuple[int, str, str]
     if selection.parked_reason:
         rows = rows.filter(parked_reason=selection.parked_reason)
     columns = rows.order_by("id").values_list("id", "type", "parked_reason", "key")
-    for row, type, reason, key in columns.iterator(chunk_size=2000):
-        # A database's collation may take look-alikes for the key.
-        if selection.key is not None and key != selection.key:
-            continue
-        if not selection.pattern or matches(selection.pattern, type):
-            yield row, type, reason
+    last = 0
+    # In pages: a server-side cursor does not work behind a transaction-pooling proxy.
+    while page := list(columns.filter(id__gt=last)[:PAGE]):
+        for row, type, reason, key in page:
+            # A database's collation may take look-alikes for the key.
+            if selection.key is not None and key != selection.key:
+                continue
+            if not selection.pattern or matches(selection.pattern, type):
+                yield row, type, reason
+        last = page[-1][0]

@@ -8,23 +8,27 @@ statement and one snapshot, a mark is one statement in autocommit for a whole ba
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import UUIDField
+from django.utils.timezone import get_default_timezone
 
 from django_strangler.brokers.base import Outgoing
 from django_strangler.clock import now_sql, seconds_until_sql
 
+from .backoff import backoff
 from .lanes import LANES
-from .models import Lane, OutboxEvent
+from .models import INDEX, Lane, OutboxEvent
+from .passing import is_passing
 
 LARGE = 16 * 1024  # Bodies over this are fetched when their turn comes.
+REPEATS = 5  # Of a mark that met a deadlock.
 _ERROR_LENGTH = 2000
 
 
@@ -45,6 +49,13 @@ class Store:
         self._vendor = vendor
         self._table = quote(OutboxEvent._meta.db_table)
         self._key = quote("key")
+        # How each sees that it can walk the index and stop after the limit: PostgreSQL
+        # wants all its columns, and else walks the primary key over every confirmed
+        # row; MariaDB wants those after the ones that are NULL, and else sorts all the
+        # pending rows.
+        self._in_order = self._in_delayed_order = ", ".join(INDEX)
+        if vendor == "mysql":
+            self._in_order, self._in_delayed_order = "id", "available_at, id"
         # PostgreSQL converts both quicker than the driver does.
         event_id, published_at = "event_id", "published_at"
         if vendor == "postgresql":
@@ -57,18 +68,20 @@ class Store:
         )
 
     def prepare(self) -> None:
-        """Set the session up; again after each reconnect."""
-        if self.connection.in_atomic_block:
+        """
+        Set the session up; again after each reconnect.
+
+        Nothing of it outlives the connection, which the relay closes in the end.
+        """
+        connection = self.connection
+        if connection.in_atomic_block:
             return
-        # Under REPEATABLE READ, MariaDB's marks would lock the gaps that publishers
-        # insert into, and PostgreSQL's would fail where they meet another's.
+        if not connection.get_autocommit():
+            connection.set_autocommit(True)
         if self._vendor == "mysql":
+            # Under REPEATABLE READ a mark would lock the gaps that publishers insert
+            # into. PostgreSQL's only meet errors there, which are repeated.
             self._execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        elif self._vendor == "postgresql":
-            self._execute(
-                "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL "
-                "READ COMMITTED"
-            )
 
     # Reading
 
@@ -78,7 +91,7 @@ class Store:
         limit: int,
         *,
         without_rows: Collection[int] = (),
-        without_keys: Sequence[str] = (),
+        without_keys: Collection[str] = (),
         parked_hold: bool = False,
     ) -> list[Due]:
         """
@@ -87,23 +100,21 @@ class Store:
         Always from the lowest on: an older id may have committed since the last read,
         and with it, in a later transaction, its successor.
         """
-        where = self._lanes(lanes)
+        where = self._lanes(lanes) + self._not_rows(without_rows)
         params: list[Any] = []
-        if without_rows:
-            where += f" AND {self._not_in(without_rows)}"
         if without_keys:
-            where += f" AND {self._exact_key()} NOT IN ({_marks(without_keys)})"
-            params += without_keys
+            condition, param = self._not_keys(without_keys)
+            where += f" AND {condition}"
+            params.append(param)
         if parked_hold:
             where += (
-                f" AND {self._key} NOT IN (SELECT {self._key} FROM {self._table} WHERE "
-                f"confirmed_at IS NULL AND parked_at IS NOT NULL AND {self._key} <> '')"
+                f" AND {self._exact_key()} NOT IN (SELECT {self._exact_key()} "
+                f"FROM {self._table} WHERE confirmed_at IS NULL AND "
+                f"parked_at IS NOT NULL AND available_at IS NULL AND {self._key} <> '')"
             )
-        # All columns of the index in ORDER BY: that is how PostgreSQL sees that it can
-        # walk the index and stop after the limit.
         return self._select(
-            f"{where} AND available_at IS NULL "
-            f"ORDER BY confirmed_at, parked_at, available_at, id LIMIT {int(limit)}",
+            f"{where} AND available_at IS NULL ORDER BY {self._in_order} "
+            f"LIMIT {int(limit)}",
             params,
             self._key,
         )
@@ -112,12 +123,10 @@ class Store:
         self, lanes: Collection[int], limit: int, *, without_rows: Collection[int] = ()
     ) -> list[Due]:
         """Delayed events whose time has come; they stand outside the order."""
-        where = self._lanes(lanes)
-        if without_rows:
-            where += f" AND {self._not_in(without_rows)}"
+        where = self._lanes(lanes) + self._not_rows(without_rows)
         return self._select(
             f"{where} AND available_at <= {now_sql(self.connection)} "
-            f"ORDER BY confirmed_at, parked_at, available_at, id LIMIT {int(limit)}",
+            f"ORDER BY {self._in_delayed_order} LIMIT {int(limit)}",
             [],
             "''",
         )
@@ -131,17 +140,21 @@ class Store:
 
     def confirm(self, rows: Iterable[int]) -> int:
         """A fact: it needs no lease, and may be repeated."""
-        return self._execute(
-            f"UPDATE {self._table} SET confirmed_at = {now_sql(self.connection)}, "
+        return self._mark(
+            f"UPDATE {self._table}{self._by_id()} "
+            f"SET confirmed_at = {now_sql(self.connection)}, "
             f"parked_at = NULL, parked_reason = '' "
             f"WHERE id IN ({_list(sorted(rows))}) AND confirmed_at IS NULL"
         )
 
     def delete(self, rows: Iterable[int]) -> int:
         """Confirm without keeping, for a RETENTION of 0."""
-        return self._execute(
-            f"DELETE FROM {self._table} WHERE id IN ({_list(sorted(rows))})"
-        )
+        return self._delete(rows)
+
+    def prune(self, rows: Iterable[int], older_than: float) -> int:
+        """Delete those that are confirmed, and were that many seconds ago."""
+        then = now_sql(self.connection, f"{-older_than:.6f}")
+        return self._delete(rows, f" AND o.confirmed_at < {then}")
 
     def retry(
         self, rows: Sequence[int], *, error: str, seconds: float, token: UUID
@@ -152,7 +165,7 @@ class Store:
             f"attempts = attempts + 1, last_error = %s, retry_at = {later}, "
             # A delayed event is found by its time.
             f"available_at = CASE WHEN available_at IS NULL THEN NULL ELSE {later} END",
-            [error[:_ERROR_LENGTH]],
+            [_shown(error)],
             rows,
             token,
         )
@@ -162,10 +175,18 @@ class Store:
         return self._opinion(
             f"attempts = attempts + 1, last_error = %s, parked_reason = %s, "
             f"parked_at = {now_sql(self.connection)}",
-            [error[:_ERROR_LENGTH], reason],
+            [_shown(error), reason],
             rows,
             token,
         )
+
+    def parked_among(self, rows: Sequence[int]) -> set[int]:
+        """Which of these rows are parked."""
+        found = self._fetch(
+            f"SELECT id FROM {self._table} WHERE id IN ({_list(rows)}) "
+            "AND confirmed_at IS NULL AND parked_at IS NOT NULL"
+        )
+        return {row for (row,) in found}
 
     def _opinion(
         self, assignments: str, params: list[Any], rows: Sequence[int], token: UUID
@@ -173,13 +194,27 @@ class Store:
         # Only while the lease is ours and the row is pending: another relay may know
         # better by now.
         lane = self.connection.ops.quote_name(Lane._meta.db_table)
-        return self._execute(
-            f"UPDATE {self._table} SET {assignments} "
+        return self._mark(
+            f"UPDATE {self._table}{self._by_id()} SET {assignments} "
             f"WHERE id IN ({_list(sorted(rows))}) "
             "AND confirmed_at IS NULL AND parked_at IS NULL AND EXISTS "
             f"(SELECT 1 FROM {lane} WHERE {lane}.number = {self._table}.lane "
             f"AND {lane}.relay = %s)",
             [*params, self._from_uuid(token)],
+        )
+
+    def _delete(self, rows: Iterable[int], condition: str = "") -> int:
+        if self._vendor != "mysql":
+            return self._mark(
+                f"DELETE FROM {self._table} AS o WHERE o.id IN ({_list(sorted(rows))})"
+                f"{condition}"
+            )
+        # DELETE takes no index hint, and would read a small table from end to end,
+        # waiting for each publisher on the way.
+        wanted = " UNION ALL ".join(f"SELECT {row} AS id" for row in sorted(rows))
+        return self._mark(
+            f"DELETE o FROM ({wanted}) AS w STRAIGHT_JOIN {self._table} AS o "
+            f"ON o.id = w.id{condition}"
         )
 
     # Plumbing
@@ -189,10 +224,10 @@ class Store:
         rows = self._fetch(
             f"SELECT {self._columns}, {order_key}, "
             f"CASE WHEN retry_at IS NULL THEN NULL ELSE {wait} END FROM {self._table} "
-            f"WHERE confirmed_at IS NULL AND parked_at IS NULL {where}",
+            f"WHERE confirmed_at IS NULL AND parked_at IS NULL{where}",
             params,
         )
-        aware = _aware_converter()
+        aware = _aware_converter(self.connection)
         # The text is what PostgreSQL gives; the others store it without its dashes.
         id_text = str if self._vendor == "postgresql" else _uuid_text
         return [
@@ -233,18 +268,37 @@ class Store:
     def _lanes(self, lanes: Collection[int]) -> str:
         if len(lanes) == LANES:
             return ""
-        return f"AND lane IN ({_list(sorted(lanes)) or 'NULL'})"
+        return f" AND lane IN ({_list(sorted(lanes)) or 'NULL'})"
 
-    def _not_in(self, rows: Collection[int]) -> str:
+    def _not_rows(self, rows: Collection[int]) -> str:
+        if not rows:
+            return ""
+        if self._vendor == "postgresql":
+            # One constant is parsed quicker than thousands, and is hashed.
+            return f" AND id <> ALL('{{{_list(rows)}}}'::bigint[])"
         # The sum keeps MariaDB from making a thousand ranges of it.
         column = "(id + 0)" if self._vendor == "mysql" else "id"
-        return f"{column} NOT IN ({_list(rows)})"
+        return f" AND {column} NOT IN ({_list(rows)})"
+
+    def _not_keys(self, keys: Collection[str]) -> tuple[str, Any]:
+        """A condition and its only parameter, for databases limit their number."""
+        key = self._exact_key()
+        if self._vendor == "postgresql":
+            return f"{key} <> ALL(%s)", list(keys)
+        if self._vendor == "mysql":
+            return f"{key} NOT IN %s", tuple(keys)
+        return f"{key} NOT IN (SELECT value FROM json_each(%s))", json.dumps([*keys])
 
     def _exact_key(self) -> str:
-        # Under a case-insensitive collation, a held key would hold its look-alikes.
+        # Under a case-insensitive or padding collation, a held key would hold its
+        # look-alikes.
         if self._vendor == "mysql":
-            return f"CONVERT({self._key} USING utf8mb4) COLLATE utf8mb4_bin"
+            return f"CAST(CONVERT({self._key} USING utf8mb4) AS BINARY)"
         return self._key
+
+    def _by_id(self) -> str:
+        # Or the optimizer reads a small table from end to end, waiting for publishers.
+        return " FORCE INDEX (PRIMARY)" if self._vendor == "mysql" else ""
 
     def _from_uuid(self, value: UUID) -> Any:
         return UUIDField().get_db_prep_value(value, self.connection)
@@ -254,6 +308,19 @@ class Store:
             cursor.execute(sql, list(params))
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
+
+    def _mark(self, sql: str, params: Sequence[Any] = ()) -> int:
+        failures = 0
+        while True:
+            try:
+                return self._execute(sql, params)
+            except DatabaseError as error:
+                failures += 1
+                if self.connection.in_atomic_block or not is_passing(error):
+                    raise
+                if failures > REPEATS:
+                    raise
+                time.sleep(backoff(failures, first=0.005, most=0.1))
 
     def _execute(self, sql: str, params: Sequence[Any] = ()) -> int:
         with self.connection.cursor() as cursor:
@@ -265,8 +332,10 @@ def _list(rows: Iterable[int]) -> str:
     return ",".join(map(str, rows))
 
 
-def _marks(values: Sequence[Any]) -> str:
-    return ",".join(["%s"] * len(values))
+def _shown(error: str) -> str:
+    # What a broker says may hold what no database takes; a mark must not fail for it.
+    text = error.encode("ascii", "backslashreplace").decode().replace("\x00", "\\0")
+    return text[:_ERROR_LENGTH]
 
 
 def _uuid_text(value: Any) -> str:
@@ -277,9 +346,9 @@ _decode = json.JSONDecoder().raw_decode
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def _aware_converter() -> Callable[[Any], datetime]:
+def _aware_converter(connection: BaseDatabaseWrapper) -> Callable[[Any], datetime]:
     """From what the driver returns to an aware time."""
-    zone = timezone.utc if settings.USE_TZ else ZoneInfo(settings.TIME_ZONE)
+    zone = connection.timezone or get_default_timezone()
 
     def aware(value: Any) -> datetime:
         if isinstance(value, int):

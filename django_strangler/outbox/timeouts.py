@@ -1,9 +1,19 @@
-"""Timeouts for a relay's own connection, so that a silent database is noticed."""
+"""A relay's own connection: it notices a database that is gone, slow or silent."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+READ_TIMEOUT = 30.0  # No statement of a relay takes as long.
 _POSTGRESQL = {
     "connect_timeout": 5,
     "keepalives": 1,
@@ -12,12 +22,83 @@ _POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # Milliseconds.
 }
-_MYSQL = {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30}
+_MYSQL = {
+    "connect_timeout": 5,
+    "read_timeout": int(READ_TIMEOUT),
+    "write_timeout": int(READ_TIMEOUT),
+}
 
 
-def set_timeouts(connection: BaseDatabaseWrapper) -> None:
-    """Add to the connection's options what the project has not set itself."""
+@contextlib.contextmanager
+def own_connection(
+    connection: BaseDatabaseWrapper, *, read_timeout: float = READ_TIMEOUT
+) -> Iterator[None]:
+    """
+    Let this thread's connection be new and impatient meanwhile.
+
+    What the project has set itself stays, but a pool: its connections are for others.
+    """
+    if connection.in_atomic_block:
+        yield
+        return
+    connection.close()
+    before = connection.settings_dict
     defaults = {"postgresql": _POSTGRESQL, "mysql": _MYSQL}.get(connection.vendor, {})
-    options = connection.settings_dict["OPTIONS"]
-    for name, value in defaults.items():
-        options.setdefault(name, value)
+    options = {**defaults, **before["OPTIONS"]}
+    options.pop("pool", None)
+    connection.settings_dict = {**before, "OPTIONS": options}
+    try:
+        if connection.vendor == "postgresql":
+            with _Watch(connection, read_timeout):
+                yield
+        else:
+            yield
+    finally:
+        connection.close()
+        connection.settings_dict = before
+
+
+class _Watch:
+    """
+    Cuts a connection whose server takes a statement and never answers.
+
+    The kernel of a host whose PostgreSQL hangs goes on answering: neither TCP's
+    timeouts nor the server's own would notice, and libpq has none.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper, seconds: float) -> None:
+        self._connection = connection
+        self._seconds = seconds
+        self._since: float | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(
+            target=self._watch, name="strangler-database-watch", daemon=True
+        )
+
+    def __enter__(self) -> None:
+        self._connection.execute_wrappers.append(self._execute)
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._connection.execute_wrappers.remove(self._execute)
+
+    def _execute(self, execute: Callable[..., Any], *args: Any) -> Any:
+        self._since = time.monotonic()
+        try:
+            return execute(*args)
+        finally:
+            self._since = None
+
+    def _watch(self) -> None:
+        while not self._done.wait(min(1.0, self._seconds / 4)):
+            since, raw = self._since, self._connection.connection
+            if since is None or raw is None or time.monotonic() < since + self._seconds:
+                continue
+            # Whoever waits for an answer sees the end of the connection.
+            with (
+                contextlib.suppress(OSError, Error),
+                self._connection.wrap_database_errors,
+                socket.socket(fileno=os.dup(raw.fileno())) as line,
+            ):
+                line.shutdown(socket.SHUT_RDWR)

@@ -129,6 +129,7 @@ def pika_alone(url: str, events: list[Outgoing], window: int) -> float:
         on_close_callback=lambda it, error: it.ioloop.stop(),
     )
     connection.ioloop.start()
+    connection.ioloop.close()
     return len(events) / float(state["seconds"])
 
 

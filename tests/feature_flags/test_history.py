@@ -62,9 +62,7 @@ def upsert():
         upsert,
         lambda: Flag.objects.filter(name="first").update(percentage=2),
         lambda: Flag.objects.update(percentage=F("percentage") + 1),
-        lambda: Flag.objects.update_or_create(
-            name="first", defaults={"percentage": 2}
-        ),
+        lambda: Flag.objects.update_or_create(name="first", defaults={"percentage": 2}),
         lambda: feature_flags.set_rollout("first", 2),
     ],
 )

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter, sleep
 
+import pytest
 from django.db import connections, transaction
 
 from django_strangler import feature_flags
@@ -17,21 +18,22 @@ CHECKS = 10_000
 CHANGES = 200
 
 
-def test_every_answer_was_true_at_some_moment_of_its_window(flag_db):
+@pytest.mark.parametrize("source", ["sqlite", "postgresql"])
+def test_every_answer_was_true_at_some_moment_of_its_window(source, make_db, route):
+    flag_db = route(make_db(source))
     feature_flags.set_rollout("switch", 0)
-    start = threading.Barrier(THREADS + 1)
-    over = threading.Event()
+    begun = [threading.Event() for _ in range(CHANGES)]
 
     def check(number: int) -> list[tuple[float, float, bool]]:
         try:
-            start.wait()
             seen = []
-            # On until the changes are over, so that all of them meet checks.
-            while len(seen) < CHECKS or not over.is_set():
-                begun = perf_counter()
-                answer = feature_flags.is_enabled("switch", number)
-                seen.append((begun, perf_counter(), answer))
-                if len(seen) % 20 == 0:
+            for change in begun:
+                # So many during each change, and none when all of them are over.
+                change.wait(60)
+                for _ in range(CHECKS // CHANGES):
+                    start = perf_counter()
+                    answer = feature_flags.is_enabled("switch", number)
+                    seen.append((start, perf_counter(), answer))
                     sleep(0)  # Lets the other threads have the interpreter.
             return seen
         finally:
@@ -40,15 +42,16 @@ def test_every_answer_was_true_at_some_moment_of_its_window(flag_db):
     def change() -> list[tuple[float, float]]:
         """When each change began and was over; the first one switches on."""
         try:
-            start.wait()
             made = []
             for number in range(CHANGES):
-                begun = perf_counter()
+                begun[number].set()
+                start = perf_counter()
                 feature_flags.set_rollout("switch", 100 * (1 - number % 2))
-                made.append((begun, perf_counter()))
+                made.append((start, perf_counter()))
             return made
         finally:
-            over.set()
+            for each in begun:
+                each.set()
             connections[flag_db].close()
 
     with ThreadPoolExecutor(THREADS + 1) as pool:
@@ -56,7 +59,7 @@ def test_every_answer_was_true_at_some_moment_of_its_window(flag_db):
         changes = pool.submit(change).result()
         answers = [answer for each in checks for answer in each.result()]
 
-    assert len(answers) >= THREADS * CHECKS
+    assert len(answers) == THREADS * CHECKS == sum(feature_flags.counts().values())
     wrong = [each for each in answers if each[2] not in possible(changes, *each[:2])]
     assert wrong == []
     # It was a test: checks met changes.
@@ -74,6 +77,29 @@ def possible(changes, begun, ended) -> set[bool]:
     begun_meanwhile = bisect_left([start for start, _ in changes], ended)
     # After n changes the flag is on if n is odd.
     return {number % 2 == 1 for number in range(certain, begun_meanwhile + 1)}
+
+
+def test_a_look_that_a_change_overtook_is_not_taken_for_the_latest(
+    flag_db, monkeypatch
+):
+    feature_flags.set_rollout("switch", 0)
+    read = snapshot._read
+
+    def change() -> None:
+        feature_flags.set_rollout("switch", 100)
+        connections[flag_db].close()
+
+    def overtaken(*args):
+        result = read(*args)
+        monkeypatch.setattr(snapshot, "_read", read)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(change).result()
+        return result
+
+    monkeypatch.setattr(snapshot, "_read", overtaken)
+
+    assert not feature_flags.is_enabled("switch", 1)  # It began before the change.
+    assert feature_flags.is_enabled("switch", 1)
 
 
 def test_no_check_waits_for_another_threads_look(flag_db, monkeypatch):

@@ -138,6 +138,7 @@ class TestRabbitMQ(ServerContract):
             yield it.channel()
 
     def keep(self, server: Instance) -> None:
+        assert isinstance(server, PrivateRabbitMQ)
         with closing(pika.BlockingConnection(pika.URLParameters(server.url))) as it:
             channel = it.channel()
             channel.confirm_delivery()
@@ -209,7 +210,7 @@ def test_servers_leave_root_and_listen_on_loopback_only(private_postgresql) -> N
     assert f"0.0.0.0:{server.port}" not in listening
 
 
-def test_a_server_that_does_not_start_says_why(services) -> None:
+def test_a_server_that_does_not_start_says_why(services, private_postgresql) -> None:
     with pytest.raises(Unavailable, match="no_such_setting"):
         services.start_private(POSTGRESQL, "--no_such_setting=1")
 

@@ -10,10 +10,10 @@ from django.db import transaction
 from django.test import override_settings
 
 from django_strangler import publish_event, subscribe
-from django_strangler.checks import check_consumer, check_subscribers
 from django_strangler.clock import DatabaseNow
 from django_strangler.events import new_id
 from django_strangler.inbox import retention
+from django_strangler.inbox.checks import check_consumer, check_subscribers
 from django_strangler.inbox.models import ConsumerProcess, InboxEntry
 from django_strangler.models import OutboxEvent
 from django_strangler.testing import drain

@@ -98,11 +98,14 @@ def pytest_terminal_summary(
         terminalreporter.write_line(f"{len(tests)} tests {verb}: {reason}", red=True)
 
 
-class MissingSkipped(pytest.skip.Exception):
+class MissingSkipped(pytest.skip.Exception):  # type: ignore[name-defined]
     """Skipped: its service cannot be had."""
 
+    # So that pytest shows the reason without the name of this class.
+    __module__, __qualname__ = "builtins", "Skipped"
 
-class MissingFailed(pytest.fail.Exception):
+
+class MissingFailed(pytest.fail.Exception):  # type: ignore[name-defined]
     """The same, with --require-services."""
 
 

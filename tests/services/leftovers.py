@@ -1,10 +1,10 @@
 """
 What a run of the tests leaves on the machine, and how that goes away again.
 
-A run keeps its throw-away folders and the processes it started under
-`<temp>/strangler-tests-<uid>/<pid>.<start of pid>.<random>`. The name says who owns it,
-so it is never there without an owner. Three remove it: the run itself when it ends, a
-watchdog when the run dies, and the next run when the watchdog was killed as well.
+A run keeps its throw-away folders and the processes it started in
+`<temp>/strangler-test-servers-<uid>/<pid>.<start of pid>.<random>`. The name says who
+owns it, so it is never there without an owner. Three remove it: the run itself when it
+ends, a watchdog when the run dies, and the next run when the watchdog was killed too.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _machine() -> str:
 
 def base() -> Path:
     """The folder of all runs of this user."""
-    folder = _temp() / f"strangler-tests-{os.geteuid()}"
+    folder = _temp() / f"strangler-test-servers-{os.geteuid()}"
     folder.mkdir(mode=0o711, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
         raise PermissionError(f"{folder} belongs to another user. Remove it.")

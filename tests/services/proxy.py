@@ -30,15 +30,15 @@ class Proxy:
     def __init__(self, target: int, host: str = LOOPBACK) -> None:
         self.target = (host, target)
         self.lines = {"up": _Line(), "down": _Line()}
-        self._links: set[_Link] = set()
+        self._links: dict[asyncio.Task[None], socket.socket] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="proxy", daemon=True
         )
         self._thread.start()
         self.port = free_port()
-        self._server: asyncio.Server | None = None
-        self._run(self._listen())
+        self._listener: socket.socket | None = None
+        self._call(self._listen)
 
     @property
     def connections(self) -> int:
@@ -51,32 +51,35 @@ class Proxy:
 
     def refuse(self) -> None:
         """Break all connections and let nobody connect until heal()."""
-        self._run(self._unlisten())
+        self._call(self._unlisten)
         self.cut()
 
     def black_hole(self, direction: Direction = "both") -> None:
         """Deliver nothing, not even the end of a connection, until heal()."""
-        self._call(lambda: [line.block() for line in self._lines(direction)])
+        self._each(direction, _Line.block)
 
     def delay(self, seconds: float, direction: Direction = "both") -> None:
         """Deliver everything that much later; the order stays."""
-        self._call(lambda: [line.slow(seconds) for line in self._lines(direction)])
+        self._each(direction, lambda line: line.slow(seconds))
 
     def heal(self) -> None:
         """A good network again: what was kept back is delivered."""
-        self._call(lambda: [line.heal() for line in self.lines.values()])
-        self._run(self._listen())
+        self._each("both", _Line.heal)
+        self._call(self._listen)
 
     def close(self) -> None:
-        self._run(self._unlisten())
-        self.cut()
+        self.refuse()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _lines(self, direction: Direction) -> list[_Line]:
-        chosen = ("up", "down") if direction == "both" else (direction,)
-        return [self.lines[name] for name in chosen]
+    def _each(self, direction: Direction, change: Callable[[_Line], None]) -> None:
+        def change_them() -> None:
+            for name, line in self.lines.items():
+                if direction in (name, "both"):
+                    change(line)
+
+        self._call(change_them)
 
     def _call(self, function: Callable[[], T]) -> T:
         async def call() -> T:
@@ -87,32 +90,42 @@ class Proxy:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
-    async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(
-                self._accept, LOOPBACK, self.port, limit=CHUNK
-            )
+    def _listen(self) -> None:
+        if self._listener is None:
+            self._listener = socket.create_server((LOOPBACK, self.port))
+            self._listener.setblocking(False)
+            self._loop.add_reader(self._listener, self._accept)
 
-    async def _unlisten(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+    def _unlisten(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
-    async def _accept(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        link = _Link(reader, writer)
-        self._links.add(link)
+    def _accept(self) -> None:
+        # Not asyncio's server: that loses a connection which is just being accepted
+        # when it closes.
+        assert self._listener is not None
         try:
-            await link.run(self.target, self.lines)
-        finally:
-            self._links.discard(link)
+            client, _ = self._listener.accept()
+        except OSError:
+            return  # It has changed its mind.
+        task = self._loop.create_task(_serve(client, self.target, self.lines))
+        self._links[task] = client
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        # Closed already, unless the task was cancelled before it began.
+        self._links.pop(task).close()
 
     async def _cut(self) -> None:
-        tasks = [link.task for link in self._links if link.task is not None]
+        tasks = list(self._links)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # The last thing that transports do, they do in the next rounds of the loop.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
 
 class _Line:
@@ -134,33 +147,31 @@ class _Line:
         self.open.set()
 
 
-class _Link:
-    """One connection of a client, and ours to the server."""
-
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self.reader, self.writer = reader, writer
-        self.task: asyncio.Task[None] | None = None
-
-    async def run(self, target: tuple[str, int], lines: dict[str, _Line]) -> None:
-        self.task = asyncio.current_task()
-        writers = [self.writer]
-        try:
-            server_reader, server_writer = await asyncio.open_connection(
-                *target, limit=CHUNK
-            )
-            writers.append(server_writer)
-            await _together(
-                _forward(self.reader, server_writer, lines["up"]),
-                _forward(server_reader, self.writer, lines["down"]),
-            )
-        except (OSError, asyncio.CancelledError):
-            for writer in writers:
-                _reset(writer)
-        finally:
-            for writer in writers:
-                writer.close()
+async def _serve(
+    client: socket.socket, target: tuple[str, int], lines: dict[str, _Line]
+) -> None:
+    """Forward between a client and a connection of our own to the server."""
+    writers = []
+    try:
+        reader, writer = await asyncio.open_connection(sock=client, limit=CHUNK)
+        writers.append(writer)
+        server_reader, server_writer = await asyncio.open_connection(
+            *target, limit=CHUNK
+        )
+        writers.append(server_writer)
+        await _together(
+            _forward(reader, server_writer, lines["up"]),
+            _forward(server_reader, writer, lines["down"]),
+        )
+        for each in writers:
+            each.close()
+            await each.wait_closed()
+    except (OSError, asyncio.CancelledError):
+        for each in writers:
+            _reset(each)
+        for each in writers:
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await each.wait_closed()
 
 
 async def _together(*coroutines: Coroutine[Any, Any, None]) -> None:

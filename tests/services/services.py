@@ -57,10 +57,10 @@ class Services:
         }
 
     def close(self) -> None:
-        for instance in self._instances:
-            instance.close()
-        for kind in self._composed:
-            sources.compose_down(kind)
+        while self._instances:
+            self._instances.pop().close()
+        while self._composed:
+            sources.compose_down(self._composed.pop())
         if "run" in vars(self):
             self.run.close()
 
@@ -92,9 +92,9 @@ class Services:
         return instance
 
     def _compose(self, kind: Kind) -> Service:
-        # First: a container that comes up too slowly has to go as well.
+        service = sources.from_compose(kind)
         self._composed.append(kind)
-        return sources.from_compose(kind)
+        return service
 
     def _install(self, kind: Kind) -> Instance:
         sources.install(kind, self._announce)

@@ -42,12 +42,16 @@ def from_standard_port(kind: Kind) -> Service:
 
 
 def from_compose(kind: Kind) -> Service:
-    """A container of compose.yaml, started here and removed by `compose_down`."""
+    """A container of compose.yaml, to be removed by `compose_down`."""
     if shutil.which("docker") is None:
         raise Unavailable("docker is not installed")
     _compose("version")
-    _compose("up", "--detach", "--wait", kind.key)
-    service = from_standard_port(kind)
+    try:
+        _compose("up", "--detach", "--wait", kind.key)
+        service = from_standard_port(kind)
+    except Unavailable:
+        compose_down(kind)
+        raise
     service.origin = "Docker Compose"
     service.control = (*COMPOSE, "exec", "--no-TTY", kind.key)
     return service

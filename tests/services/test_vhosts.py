@@ -57,6 +57,7 @@ def test_vhosts_of_dead_runs_are_swept(rabbitmq) -> None:
 
 def test_where_nobody_can_make_one_names_are_unique_and_deleted(rabbitmq) -> None:
     out_of_reach = SharedRabbitMQ(url=rabbitmq.url, origin="another machine")
+    out_of_reach.has_ctl = False
 
     with Vhosts(out_of_reach).fresh() as vhost, channel(vhost.url) as connection:
         queue = vhost.own("orders")

@@ -82,7 +82,9 @@ class Vhosts:
         try:
             check(self._url(self._empty[-1]))
         except Unavailable:
-            return False  # That rabbitmqctl manages another server than this one.
+            # That rabbitmqctl manages another server than this one.
+            self._evaluate(delete=self._empty, add=[])
+            return False
         return True
 
     def _refill(self) -> None:

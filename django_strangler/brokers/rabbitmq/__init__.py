@@ -39,7 +39,7 @@ class RabbitMQBroker(Broker):
 
     def open(self) -> None:
         if self._carrier is None:
-            self._trouble = "connecting"
+            self._trouble = ""  # None yet: it connects.
             self._carrier = Carrier(
                 self._nodes, self.settings, report=self._report, turn=self._turn
             )
@@ -67,8 +67,7 @@ class RabbitMQBroker(Broker):
             trouble = self._trouble or "connecting"
             self._report([Outcome(each.row, Kind.UNKNOWN, trouble) for each in events])
         elif events:
-            carrier.inbox.append(events)
-            carrier.wake()
+            carrier.send(events)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
         with self._changed:

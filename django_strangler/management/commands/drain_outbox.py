@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.db import connections
 
 from django_strangler import conf
@@ -18,7 +20,7 @@ from django_strangler.management.base import (
 )
 from django_strangler.outbox.models import OutboxEvent
 from django_strangler.outbox.relay import Relay
-from django_strangler.outbox.timeouts import set_timeouts
+from django_strangler.outbox.timeouts import own_connection
 
 COUNT_AT_MOST = 1_000_000  # For the progress bar; counting more would take too long.
 
@@ -39,23 +41,39 @@ class Command(StranglerCommand):
             action="store_true",
             help="Drain what is due in lanes that no other relay holds, then exit.",
         )
-        parser.add_argument(
-            "--database",
-            metavar="ALIAS",
+        self.add_database_argument(
+            parser,
             action="append",
             help="Drain this database's outbox; may be given several times.",
         )
-        parser.add_argument("--batch-size", type=_positive, metavar="EVENTS")
+        parser.add_argument(
+            "--batch-size",
+            type=_positive,
+            metavar="EVENTS",
+            help="How many events are marked by one statement.",
+        )
         parser.add_argument(
             "--window",
             type=_positive,
             metavar="EVENTS",
             help="How many events may be sent and not yet marked.",
         )
-        parser.add_argument("--lease", type=float, metavar="SECONDS")
+        parser.add_argument(
+            "--lease",
+            type=_seconds(0.5),
+            metavar="SECONDS",
+            help="How long others wait before they take over from a dead relay.",
+        )
+        parser.add_argument(
+            "--patience",
+            type=_seconds(0),
+            default=10.0,
+            metavar="SECONDS",
+            help="With --once: how long to wait for a broker that cannot be used.",
+        )
         parser.add_argument(
             "--log-interval",
-            type=float,
+            type=_seconds(0.1),
             default=10.0,
             metavar="SECONDS",
             help="How often to say what was done, when there was anything.",
@@ -68,36 +86,34 @@ class Command(StranglerCommand):
             for name in ("batch_size", "window", "lease")
             if options[name] is not None
         }
-        if given.get("lease", 1.0) < 0.5:
-            raise CommandError("--lease must be 0.5 seconds or more.", returncode=2)
         settings = replace(conf.current(), **given)
         aliases = list(dict.fromkeys(options["database"] or ["default"]))
-        for alias in aliases:
-            if alias not in connections:
-                raise CommandError(
-                    f"There is no database {alias!r} in DATABASES.", returncode=2
-                )
         stop = threading.Event()
         with stopped_by_signals(stop):
             if options["once"]:
                 for alias in aliases:
-                    self._drain(alias, settings, stop)
+                    self._drain(alias, settings, stop, options["patience"])
             else:
                 self._run(aliases, settings, stop, options["log_interval"])
 
     def _drain(
-        self, alias: str, settings: conf.Settings, stop: threading.Event
+        self,
+        alias: str,
+        settings: conf.Settings,
+        stop: threading.Event,
+        patience: float,
     ) -> None:
-        set_timeouts(connections[alias])
-        relay = Relay(alias, settings=settings, steady=False, stop=stop)
-        pending = 0
-        if self.stdout.isatty():
-            rows = OutboxEvent.objects.using(alias).pending().filter(available_at=None)
-            pending = rows.order_by()[:COUNT_AT_MOST].count()
-        progress = Progress(self.stdout, pending)
-        relay.on_progress = lambda totals: progress.show(totals.confirmed)
-        totals = relay.drain()
-        progress.show(totals.confirmed, last=True)
+        with own_connection(connections[alias]):
+            pending = 0
+            if self.stdout.isatty():
+                rows = OutboxEvent.objects.using(alias).pending()
+                rows = rows.filter(available_at=None).order_by()
+                pending = rows[:COUNT_AT_MOST].count()
+            progress = Progress(self.stdout, pending)
+            relay = Relay(alias, settings=settings, steady=False, stop=stop)
+            relay.on_progress = lambda totals: progress.show(totals.confirmed)
+            totals = relay.drain(patience=patience)
+            progress.show(totals.confirmed, last=True)
         self.stdout.write(_summary(alias, relay))
 
     def _run(
@@ -107,32 +123,28 @@ class Command(StranglerCommand):
         stop: threading.Event,
         interval: float,
     ) -> None:
-        relays = []
-        for alias in aliases:
-            set_timeouts(connections[alias])
-        failures: list[BaseException] = []
+        relays: list[Relay] = []
+        failures: list[Exception] = []
 
         def work(alias: str) -> None:
-            relay = Relay(alias, settings=settings, stop=stop)
-            relay.on_progress = _Interval(self, alias, interval)
-            relays.append(relay)
             try:
-                relay.run()
-            except BaseException as error:
+                with own_connection(connections[alias]):
+                    relay = Relay(alias, settings=settings, stop=stop)
+                    relay.on_progress = _Interval(self, alias, interval)
+                    relays.append(relay)
+                    relay.run()
+            except Exception as error:  # noqa: BLE001  (Raised below.)
                 failures.append(error)
-                stop.set()
-                raise
+            finally:
+                stop.set()  # One that fails takes the others with it.
 
         # A Django connection belongs to its thread, so each database has one.
         others = [threading.Thread(target=work, args=[alias]) for alias in aliases[1:]]
         for thread in others:
             thread.start()
-        try:
-            work(aliases[0])
-        finally:
-            stop.set()
-            for thread in others:
-                thread.join()
+        work(aliases[0])
+        for thread in others:
+            thread.join()
         for relay in relays:
             self.stdout.write(_summary(relay.connection.alias, relay))
         if failures:
@@ -179,5 +191,15 @@ def _summary(alias: str, relay: Relay) -> str:
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise ValueError(text)
+        raise ArgumentTypeError("must be 1 or more")
     return value
+
+
+def _seconds(least: float) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        value = float(text)
+        if not least <= value <= 86400:  # Nor is NaN.
+            raise ArgumentTypeError(f"must be {least:g} to 86400 seconds")
+        return value
+
+    return convert

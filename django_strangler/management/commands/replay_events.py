@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from typing import Any
 from uuid import UUID
 
@@ -121,5 +122,5 @@ class Command(StranglerCommand):
 def _moment(text: str) -> Any:
     value = parse_datetime(text)
     if value is None:
-        raise ValueError(text)
+        raise ArgumentTypeError("must be a time such as 2025-03-01T12:30")
     return timezone.make_aware(value) if timezone.is_naive(value) else value

@@ -1,0 +1,128 @@
+"""
+Lists that stay quick on millions of rows: each reads a bounded slice of an index.
+
+A state and an age are ranges of the table's index or of its primary key. A type and a
+key have no index; they are looked for among the first ``SEARCHED`` rows of the list.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from django.core.paginator import Paginator
+from django.db import connections
+from django.db.models import BooleanField, Case, F, Q, QuerySet, Value, When
+
+from django_strangler.clock import DatabaseNow
+from django_strangler.outbox.models import INDEX, OutboxEvent
+
+Rows: TypeAlias = QuerySet[Any]  # Of OutboxEvent, with its verbs.
+
+COUNTED = 10_000  # Rows that a list counts and leads to.
+SEARCHED = 50_000  # Rows among which a type or a key is looked for.
+
+STATES = ("pending", "parked", "confirmed")
+# The time that an age counts from: when a row came into its state.
+SINCE = {"confirmed": "confirmed_at", "parked": "parked_at"}
+
+if TYPE_CHECKING:
+    _Paginator = Paginator[OutboxEvent]
+else:
+    _Paginator = Paginator
+
+
+class BoundedPaginator(_Paginator):
+    """Counts no further than ``COUNTED``."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, or COUNTED if there are more."""
+        rows: Any = self.object_list
+        return int(rows.values("pk")[:COUNTED].count())
+
+
+def order(state: str, vendor: str) -> tuple[str, ...]:
+    """
+    How a list is ordered, so that the index is walked and nothing sorted.
+
+    Of the pending, the oldest come first: they are the ones that somebody looks for.
+    """
+    if not state:
+        return ("-id",)
+    # MariaDB sorts when told to order by a column that is NULL in all of these rows.
+    known = {"due": 3, "pending": 2, "parked": 1, "confirmed": 0}[state]
+    names = INDEX[known:] if vendor == "mysql" else INDEX
+    backwards = state in SINCE
+    return tuple(f"-{name}" for name in names) if backwards else names
+
+
+def ordered(rows: Rows, state: str) -> Rows:
+    """The rows of a list in its order."""
+    return rows.order_by(*order(state, connections[rows.db].vendor))
+
+
+def in_state(rows: Rows, state: str) -> Rows:
+    """The rows in this state; all of them without one."""
+    chosen: Rows = getattr(rows, state)() if state else rows
+    return chosen
+
+
+def aged(rows: Rows, state: str, seconds: float, *, older: bool) -> Rows:
+    """The rows that came into their state less, or more, than so many seconds ago."""
+    limit = DatabaseNow(-seconds)
+    if state in SINCE:
+        return rows.filter(**{f"{SINCE[state]}__{'lt' if older else 'gte'}": limit})
+    first = _first_id_since(rows.db, seconds)
+    return rows.filter(id__lt=first) if older else rows.filter(id__gte=first)
+
+
+def _first_id_since(alias: str, seconds: float) -> int:
+    """
+    The id of the first event published since then.
+
+    Found by halving: ids and times both grow, and the times have no index.
+    """
+    rows = OutboxEvent.objects.using(alias)
+    is_young = Case(
+        When(published_at__gte=DatabaseNow(-seconds), then=Value(True)),
+        default=Value(False),
+        output_field=BooleanField(),
+    )
+    low = rows.order_by("id").values_list("id", flat=True).first() or 1
+    last = rows.order_by("-id").values_list("id", flat=True).first() or 0
+    high = last + 1
+    while low < high:
+        middle = (low + high) // 2
+        found = rows.filter(id__gte=middle).order_by("id")
+        id, young = found.values_list("id", is_young).first() or (high, True)
+        if young:
+            high = middle
+        else:
+            low = id + 1
+    return low
+
+
+def searched(rows: Rows, state: str) -> Rows:
+    """The first ``SEARCHED`` rows of a list, as a range of its index."""
+    if state in SINCE:
+        name = SINCE[state]
+        edge: datetime | None = _at(ordered(rows, state), name)
+        return rows if edge is None else rows.filter(**{f"{name}__gt": edge})
+    if state == "pending":
+        # The delayed stand in another place of the index, and are few.
+        edge_id = _at(ordered(rows.filter(available_at=None), "due"), "id")
+        if edge_id is None:
+            return rows
+        # The sum keeps MariaDB from walking the primary key over all the confirmed.
+        sum = F("id") + 0 if connections[rows.db].vendor == "mysql" else F("id")
+        rows = rows.alias(sum=sum)
+        return rows.filter(Q(sum__lt=edge_id) | Q(available_at__isnull=False))
+    newest = rows.order_by("-id").values_list("id", flat=True).first()
+    return rows if newest is None else rows.filter(id__gt=newest - SEARCHED)
+
+
+def _at(rows: Rows, name: str) -> Any:
+    beyond = rows.values_list(name, flat=True)[SEARCHED : SEARCHED + 1]
+    return next(iter(beyond), None)

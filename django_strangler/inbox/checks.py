@@ -1,0 +1,68 @@
+"""System checks of what listens to events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps.config import AppConfig
+from django.core.checks import CheckMessage, Tags, Warning, register
+from django.db import DatabaseError
+
+from django_strangler import conf
+from django_strangler.exceptions import ConfigurationError
+
+from .handling import inbox_alias
+from .models import ConsumerProcess
+from .subscribers import registry
+
+
+@register(Tags.compatibility)
+def check_subscribers(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W003: a module of subscribers cannot be imported."""
+    registry.all()
+    # A warning, so that the relay still starts: the other subscribers go on.
+    return [
+        Warning(
+            f"{module} cannot be imported: {why}",
+            hint="Its subscribers get no events until that is mended; none is lost.",
+            id="strangler.W003",
+        )
+        for module, why in registry.broken_modules.items()
+    ]
+
+
+@register(Tags.database)
+def check_consumer(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """W004: subscribers exist, the broker is not local and nobody consumes."""
+    try:
+        urls = conf.current().broker_url
+    except ConfigurationError:
+        return []  # E001 has said it.
+    alias = inbox_alias()
+    if alias not in (databases or ()) or urls[0].startswith(("local:", "memory:")):
+        return []
+    names = sorted(subscriber.name for subscriber in registry.all())
+    if not names or _was_consumer_seen(alias):
+        return []
+    return [
+        Warning(
+            f"No consumer was ever seen, and these subscribers wait for events from "
+            f"RabbitMQ: {', '.join(names)}.",
+            hint="Run: manage.py consume_events --queue NAME",
+            id="strangler.W004",
+        )
+    ]
+
+
+def _was_consumer_seen(alias: str) -> bool:
+    try:
+        return ConsumerProcess.objects.using(alias).exists()
+    except DatabaseError:
+        return True  # Not migrated yet: there are other messages for that.
