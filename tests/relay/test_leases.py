@@ -118,7 +118,7 @@ def test_of_two_claims_one_succeeds(any_db: str, clock: Clock) -> None:
     """Both have seen the lanes free."""
     first, second = make_leases(any_db, clock), make_leases(any_db, clock)
     first.keep()
-    holders = {n: first.token for n in range(LANES)}
+    holders = dict.fromkeys(range(LANES), first.token)
     first.leave()
     second._join()
     Lane.objects.using(any_db).filter(number__lt=20).update(relay=first.token)

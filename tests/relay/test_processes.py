@@ -32,8 +32,7 @@ def test_four_relays_and_two_kills_lose_nothing_and_keep_the_order(
     postgresql_db: str, tmp_path: Path, start_drain: StartDrain
 ) -> None:
     drains = [
-        start_drain(postgresql_db, "--lease", "1", "--window", "200")
-        for _ in range(4)
+        start_drain(postgresql_db, "--lease", "1", "--window", "200") for _ in range(4)
     ]
     wait_for(lambda: all(has_lanes(postgresql_db, each) for each in drains), 30)
     rows: list[int] = []
