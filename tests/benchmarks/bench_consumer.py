@@ -51,7 +51,10 @@ def fill(url: str, events: int, *, keys: int) -> None:
             "payment.completed",
             json.dumps({"paymentId": number, "note": "x" * 200}).encode(),
             pika.BasicProperties(
-                message_id=id, type="payment.completed", headers=headers, delivery_mode=2
+                message_id=id,
+                type="payment.completed",
+                headers=headers,
+                delivery_mode=2,
             ),
         )
     while channel.queue_declare(QUEUE, passive=True).method.message_count < events:

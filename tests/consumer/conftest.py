@@ -20,6 +20,7 @@ from django_strangler.brokers import make_source
 from django_strangler.brokers.base import WorkQueue
 from django_strangler.inbox.consumer import Consumer
 from django_strangler.inbox.models import InboxEntry
+from django_strangler.inbox.workers import Worker
 from tests.inbox.conftest import registry
 from tests.waiting import wait_for
 
@@ -185,6 +186,8 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
 
     for running in started:
         running.finish()
+    # Also those that were given up: their connections are to be closed.
+    wait_for(lambda: not [t for t in threading.enumerate() if isinstance(t, Worker)])
 
 
 def effect(alias: str, type: str = "done") -> None:

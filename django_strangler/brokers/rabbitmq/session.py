@@ -14,6 +14,7 @@ from django_strangler.brokers.base import Delivery, WorkQueue
 from .courier import Copy, Courier
 
 SETTLE_INTERVAL = 0.004  # Under load, so many seconds' acks are sent together.
+CAREFUL_DELIVERIES = 20  # One at a time; then the usual way again.
 FAREWELL = 1.0  # How long an end in good order may take.
 
 
@@ -32,11 +33,15 @@ class Session:
         *,
         deliver: Callable[[Delivery], None],
         ready: Callable[[], None],
+        careful: bool = False,  # One delivery at a time, and soon another session.
     ) -> None:
+        self.delivered = 0
+        self.was_ready = False
         self.number = number
         self.error: BaseException | None = None  # Why it ended.
         self.reason = ""
         self._queue, self._deliver, self._on_ready = queue, deliver, ready
+        self._careful = careful
         self._loop = IOLoop()
         self._courier = Courier(
             self._loop, parameters, sent=self._done_now, failed=self._fail
@@ -111,7 +116,8 @@ class Session:
         channel.add_on_cancel_callback(
             lambda _frame: self._fail(f"the queue {self._queue.name!r} was deleted")
         )
-        channel.basic_qos(prefetch_count=self._queue.prefetch, callback=self._consume)
+        prefetch = 1 if self._careful else self._queue.prefetch
+        channel.basic_qos(prefetch_count=prefetch, callback=self._consume)
 
     def _consume(self, _frame: object) -> None:
         # As the class has it: instrumentations replace the channel's own by one that
@@ -120,12 +126,17 @@ class Session:
             self._channel,
             self._queue.name,
             on_message_callback=self._delivered,
-            callback=lambda _frame: self._on_ready(),
+            callback=self._consuming,
         )
+
+    def _consuming(self, _frame: object) -> None:
+        self.was_ready = True
+        self._on_ready()
 
     def _delivered(
         self, _channel: object, method: Any, properties: Any, body: bytes
     ) -> None:
+        self.delivered += 1
         self._deliver(
             Delivery(
                 self.number,
@@ -165,11 +176,16 @@ class Session:
             else:
                 self._courier.send(decided)
         self._acknowledge(tags)
+        self._be_bold_again()
         self._loop.call_later(SETTLE_INTERVAL, self._settle)
 
     def _done_now(self, tag: int) -> None:
         self._acknowledge([tag])
         self._finish_if_idle()
+
+    def _be_bold_again(self) -> None:
+        if self._careful and self._lowest > CAREFUL_DELIVERIES:
+            self._fail("all is well")
 
     def _acknowledge(self, tags: list[int]) -> None:
         """One ack for all up to the first that is still at work, one for each above."""

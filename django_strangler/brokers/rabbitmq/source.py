@@ -24,6 +24,7 @@ from .urls import Node, parse_nodes
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # Between two attempts, in seconds.
 STEADY = 5.0  # Up for so long, the next loss starts with the first pause again.
+CAREFUL = 2 * topology.DELIVERY_LIMIT  # Sessions in a row that take one at a time.
 
 
 class RabbitMQSource(Source):
@@ -47,7 +48,7 @@ class RabbitMQSource(Source):
         self._refusal = ""
         self._failures = 0
         self._ready_at = 0.0
-        self._prefetch = queue.prefetch
+        self._careful = 0
 
     def open(self, deliver: Callable[[Delivery], None]) -> None:
         self._deliver = deliver
@@ -121,12 +122,10 @@ class RabbitMQSource(Source):
             except (pika.exceptions.AMQPError, OSError) as error:
                 self._down(*explain(error, node))
             except Exception:
-                # A message that pika cannot read. Alone under way, it alone is counted
-                # by RabbitMQ, until it rests as a dead letter.
                 logger.exception("RabbitMQ: the connection failed unexpectedly.")
                 self._down("an unexpected error; see the log", "It is tried again.")
-                self._prefetch = 1
-            self._session = None
+            session, self._session = self._session, None
+            self._suspect(session)
             if not self._closing.is_set():
                 self._closing.wait(self._pause())
 
@@ -144,9 +143,10 @@ class RabbitMQSource(Source):
         session = Session(
             number,
             node.parameters,
-            replace(self.queue, prefetch=self._prefetch),
+            self.queue,
             deliver=self._deliver,
             ready=lambda: self._up(node),
+            careful=self._careful > 0,
         )
         self._session = session
         if self._closing.is_set() or self._paused:
@@ -167,11 +167,24 @@ class RabbitMQSource(Source):
     def _down(self, what: str, todo: str) -> None:
         if self._ready and time.monotonic() - self._ready_at >= STEADY:
             self._failures = 0
-            self._prefetch = self.queue.prefetch
         self._ready, self._trouble = False, what
         self._diary.trouble(what, todo)
 
+    def _suspect(self, session: Session | None) -> None:
+        """
+        Perhaps the first message is one that pika cannot read, which ends a connection.
+
+        Taken alone, it alone is counted by RabbitMQ, which makes it a dead letter after
+        some such ends; its neighbours would become dead letters with it.
+        """
+        if session is None or not session.was_ready or session.delivered:
+            self._careful = 0
+        else:
+            self._careful += 1
+
     def _pause(self) -> float:
+        if 0 < self._careful <= CAREFUL:
+            return FIRST_PAUSE
         pause: float = min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
         self._failures += 1
         return pause * random.uniform(0.5, 1.0)
