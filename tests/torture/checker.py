@@ -59,7 +59,7 @@ def check(
     """
     Compare how many numbers of each key were committed with what the witness saw.
 
-    The numbers of a key count up from 1 under a row lock, so first copies must as well.
+    The numbers of a key count up from 1 under a row lock, so first copies must too.
     What the broker lost of the witness when it was killed may still be ``elsewhere``, in
     a queue of its own: then it had been delivered, and the relay is not to blame.
     """
