@@ -62,8 +62,20 @@ matrix: environment-matrix ## the quick tests on each Python and Django there is
 	PATH="$$PATH$(more_pythons)" $(bin)/tox run $(TOX_ARGS)
 
 .PHONY: bench
-bench: environment-bench ## measure
-	$(bin)/python -m pytest -o addopts= tests/benchmarks $(BENCH_ARGS)
+BENCHMARKS = $(basename $(notdir $(wildcard tests/benchmarks/bench_*.py)))
+bench: environment-bench ## measure: all of them, or make bench BENCHMARKS=bench_relay
+	@failed=; for each in $(BENCHMARKS); do echo "=== $$each"; \
+		PYTHONPATH=.:testproject $(bin)/python -m tests.benchmarks.$$each $(BENCH_ARGS) \
+			|| failed="$$failed $$each"; \
+	done; test -z "$$failed" || { echo "A bar was missed:$$failed"; exit 1; }
+
+SECONDS ?= 600
+SEED ?= 1
+DATABASE ?= postgresql
+.PHONY: torture
+torture: environment-test ## kill everything for SECONDS, by SEED, on DATABASE
+	PYTHONPATH=.:testproject $(bin)/python -m tests.torture --seconds $(SECONDS) \
+		--seed $(SEED) --database $(DATABASE) --history torture-$(SEED).jsonl
 
 .PHONY: clean
 clean: ## remove what the targets made

@@ -54,12 +54,26 @@ class FlagForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False, max_length=500, help_text=_("For the history.")
     )
 
+    # The change that the form shows, so that a page left open undoes no later one.
+    seen = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
     class Meta:
         model = Flag
         fields = ["name", "enabled", "percentage", "included", "excluded", "salt"]
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        changes = FlagChange.objects.filter(flag=self.instance.name)
+        self.latest = changes.first() if self.instance.pk else None
+        self.initial["seen"] = self.latest and self.latest.pk
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("seen") and self.latest and cleaned["seen"] < self.latest.pk:
+            raise ValidationError(
+                _("%s has changed this flag meanwhile. Load the page again.")
+                % (self.latest.by or _("Somebody"))
+            )
         added = [cleaned["include_group"]] if cleaned.get("include_group") else []
         if cleaned.get("include_staff"):
             added.append(get_user_model()._default_manager.filter(is_staff=True))
@@ -75,12 +89,12 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Whoever may only switch off, may do that and nothing else."""
 
     form = FlagForm
-    list_display = ("name", "rollout", "last_change")
+    list_display = ("name", "rollout")
     search_fields = ("name",)
     readonly_fields = ("rollout",)
     change_form_template = "admin/strangler/flag/change_form.html"
     fieldsets = (
-        (None, {"fields": ("name", "rollout", "enabled", "percentage", "why")}),
+        (None, {"fields": ("name", "rollout", "enabled", "percentage", "why", "seen")}),
         (
             _("Named users"),
             {"fields": ("included", "include_group", "include_staff", "excluded")},
@@ -98,13 +112,6 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("Rollout"))
     def rollout(self, flag: Flag) -> str:
         return wording.rollout(flag) if flag.pk else "-"
-
-    @admin.display(description=_("Last change"))
-    def last_change(self, flag: Flag) -> str:
-        change = FlagChange.objects.filter(flag=flag.name).first()
-        if change is None:
-            return "-"
-        return f"{wording.change(change.before, change.after)} ({change.by or '?'})"
 
     def save_model(
         self, request: HttpRequest, obj: Flag, form: FlagForm, change: bool

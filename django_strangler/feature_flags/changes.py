@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.db import models, router, transaction
+from django.utils import timezone
 
 from django_strangler.exceptions import InvalidRamp, UnknownFlag
 
@@ -130,7 +132,7 @@ def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
     Bring back the state before the last change, whatever that was.
 
     So a flag that was deleted comes back, one that was just created goes (the result is
-    None then), and rolling back twice changes nothing.
+    None then), and rolling back twice changes nothing. A ramp goes on where it was.
     """
     alias = router.db_for_write(Flag)
     with transaction.atomic(using=alias), attributed_to(by, why or "rollback"):
@@ -146,6 +148,12 @@ def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
         flag = flag or Flag()
         for field, value in last.before.items():
             setattr(flag, field, value)
+        if flag.ramp is not None:
+            # It goes on from where it was, not from where it would be by now.
+            ramp = ramps.from_json(flag.ramp)
+            if ramp.held_at is None:
+                ramp = ramp.hold(_aware(last.at)).resume(ramps.now())
+            flag.ramp = ramp.to_json()
         flag.save(using=alias)
     return flag
 
@@ -185,6 +193,11 @@ def _changed(
             flag = Flag(name=name)
         yield flag
         flag.save(using=alias)
+
+
+def _aware(moment: datetime) -> datetime:
+    # A project without USE_TZ keeps local times.
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 
 def _ramp(flag: Flag) -> ramps.Ramp:

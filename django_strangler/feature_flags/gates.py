@@ -26,7 +26,7 @@ Reason = Literal[
     "everybody",  # 100 %
     "nobody",  # 0 %
     "percentage",
-    "no subject",  # Nobody to hash: on the legacy side below 100 %.
+    "no-subject",  # Nobody to hash: on the legacy side below 100 %.
     "unknown",  # There is no such flag.
     "unavailable",  # No flags could ever be read.
     "override",  # A test said so.
@@ -40,7 +40,7 @@ STANDARD_REASONS: dict[Reason, str] = {
     "everybody": "static",
     "nobody": "static",
     "percentage": "split",
-    "no subject": "default",
+    "no-subject": "default",
     "unknown": "default",
     "unavailable": "error",
     "override": "static",
@@ -100,7 +100,7 @@ EXCLUDED: Verdict = (False, "excluded", None)
 INCLUDED: Verdict = (True, "included", None)
 ALL: Verdict = (True, "everybody", None)
 NONE: Verdict = (False, "nobody", None)
-NO_SUBJECT: Verdict = (False, "no subject", None)
+NO_SUBJECT: Verdict = (False, "no-subject", None)
 UNKNOWN: Verdict = (False, "unknown", None)
 UNAVAILABLE: Verdict = (False, "unavailable", None)
 

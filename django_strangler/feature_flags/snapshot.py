@@ -20,6 +20,7 @@ from typing import Any
 from django.core.signals import setting_changed
 from django.db import Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.signals import post_migrate
 
 from django_strangler import conf
 from django_strangler.exceptions import StranglerError
@@ -214,12 +215,14 @@ def _forked() -> None:
     _state.refreshing = threading.Lock()
 
 
-def _setting_changed(*, setting: str, **kwargs: Any) -> None:
-    if setting in ("STRANGLER", "DATABASE_ROUTERS"):
+def _everything_may_be_different(*, setting: str = "", **kwargs: Any) -> None:
+    if setting in ("", "STRANGLER", "DATABASE_ROUTERS"):
         last_change.now()
         own.until = 0.0
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
-setting_changed.connect(_setting_changed)
+setting_changed.connect(_everything_may_be_different)
+# Also after a flush: a TransactionTestCase leaves nothing to the next.
+post_migrate.connect(_everything_may_be_different)

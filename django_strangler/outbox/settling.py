@@ -139,7 +139,7 @@ class Settling:
         refused: dict[tuple[str, bool, int], list[Outgoing]] = defaultdict(list)
         for event, outcome in troubled:
             if outcome.kind is Kind.UNKNOWN:
-                self._hold_back(event, outcome.reason)
+                self._hold_back(event, outcome)
             elif outcome.kind is Kind.REJECTED:
                 key = (outcome.reason, outcome.final, event.attempts)
                 refused[key].append(event)
@@ -157,17 +157,19 @@ class Settling:
             else:
                 self._retry(events, reason, attempts + 1)
 
-    def _hold_back(self, event: Outgoing, reason: str) -> None:
+    def _hold_back(self, event: Outgoing, outcome: Outcome) -> None:
         """Not its fault: it waits a little, in memory only, and nothing is counted."""
         self.totals.unknown += 1
         token = event.order_key or event.row
         count = self._misses[token] = self._misses.get(token, 0) + 1
-        pause = backoff(count, first=0.1, most=BACK_PRESSURE)
-        self._backlog.hold(event, self._monotonic() + pause, is_due=True)
+        pause = max(backoff(count, first=0.1, most=BACK_PRESSURE), outcome.pause)
+        # What the broker itself holds back is not waited for by who drains once.
+        is_due = not outcome.pause
+        self._backlog.hold(event, self._monotonic() + pause, is_due=is_due)
         if count > 1:
             self._back_pressure.comes(
                 f"The broker does not take some events, of type {event.type!r} for "
-                f"one; they are sent again and again: {reason}"
+                f"one; they are sent again and again: {outcome.reason}"
             )
 
     def _retry(self, events: list[Outgoing], reason: str, attempts: int) -> None:

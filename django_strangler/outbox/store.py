@@ -144,7 +144,7 @@ class Store:
             f"UPDATE {self._table}{self._by_id()} "
             f"SET confirmed_at = {now_sql(self.connection)}, "
             f"parked_at = NULL, parked_reason = '' "
-            f"WHERE id IN ({_list(sorted(rows))}) AND confirmed_at IS NULL"
+            f"WHERE {self._among('id', rows)} AND confirmed_at IS NULL"
         )
 
     def delete(self, rows: Iterable[int]) -> int:
@@ -196,7 +196,7 @@ class Store:
         lane = self.connection.ops.quote_name(Lane._meta.db_table)
         return self._mark(
             f"UPDATE {self._table}{self._by_id()} SET {assignments} "
-            f"WHERE id IN ({_list(sorted(rows))}) "
+            f"WHERE {self._among('id', rows)} "
             "AND confirmed_at IS NULL AND parked_at IS NULL AND EXISTS "
             f"(SELECT 1 FROM {lane} WHERE {lane}.number = {self._table}.lane "
             f"AND {lane}.relay = %s)",
@@ -206,7 +206,7 @@ class Store:
     def _delete(self, rows: Iterable[int], condition: str = "") -> int:
         if self._vendor != "mysql":
             return self._mark(
-                f"DELETE FROM {self._table} AS o WHERE o.id IN ({_list(sorted(rows))})"
+                f"DELETE FROM {self._table} AS o WHERE {self._among('o.id', rows)}"
                 f"{condition}"
             )
         # DELETE takes no index hint, and would read a small table from end to end,
@@ -269,6 +269,14 @@ class Store:
         if len(lanes) == LANES:
             return ""
         return f" AND lane IN ({_list(sorted(lanes)) or 'NULL'})"
+
+    def _among(self, column: str, rows: Iterable[int]) -> str:
+        # In the order of ids, in which everybody else locks rows as well.
+        ids = _list(sorted(rows))
+        if self._vendor == "postgresql":
+            # One constant is parsed and planned quicker than hundreds.
+            return f"{column} = ANY('{{{ids}}}'::bigint[])"
+        return f"{column} IN ({ids})"
 
     def _not_rows(self, rows: Collection[int]) -> str:
         if not rows:

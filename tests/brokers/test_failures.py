@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from django_strangler.brokers import Kind
-from django_strangler.brokers.rabbitmq import blame, carrier
+from django_strangler.brokers.rabbitmq import blame, carrier, stream
 from tests.brokers.contract import collect, deliver, kinds, until_ready, wait_for
 from tests.brokers.factories import outgoing
 from tests.brokers.rabbit import with_options
@@ -473,7 +473,7 @@ def test_pika_itself_says_nothing_on_our_thread(node, rabbit, make_rabbit, log):
 def test_a_bug_of_ours_does_not_end_the_sending(rabbit, make_rabbit, log, monkeypatch):
     broker = make_rabbit(rabbit.url, exchange=rabbit.exchange)
     until_ready(broker)
-    monkeypatch.setattr(carrier.Carrier, "_send_alone", lambda self: 1 / 0)
+    monkeypatch.setattr(stream.Stream, "_send_alone", lambda self: 1 / 0)
     broker.send(events(1, 10))
     found = collect(broker, range(1, 11))
     assert kinds(found) <= {Kind.UNKNOWN, Kind.CONFIRMED}

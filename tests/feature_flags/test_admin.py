@@ -151,6 +151,17 @@ def test_history_is_our_own_and_cannot_be_changed(admin_client, flag):
     assert admin_client.post(remove, {"post": "yes"}).status_code == 403
 
 
+def test_a_page_that_was_left_open_undoes_no_later_change(admin_client, flag):
+    page = admin_client.get(url("change", flag))
+    seen = page.context["adminform"].form.initial["seen"]
+    feature_flags.disable(NAME, by="bob")
+
+    answer = admin_client.post(url("change", flag), form(flag, seen=seen))
+
+    assert "bob has changed this flag meanwhile" in answer.content.decode()
+    assert not Flag.objects.get().enabled
+
+
 def test_off_now_asks_once(admin_client, admin_user, flag):
     assert url("off", flag) in admin_client.get(url("change", flag)).content.decode()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from functools import cache
 from itertools import pairwise
 from random import Random
 
@@ -20,6 +21,7 @@ USERS = [str(number) for number in range(100_000)]
 STEPS = [Decimal(step) for step in ("0.01", "0.1", "1", "5", "10", "25", "50", "75")]
 
 
+@cache
 def places(salt: str) -> dict[str, int]:
     return {user: bucket(salt, user) for user in USERS}
 

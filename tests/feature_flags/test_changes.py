@@ -195,6 +195,19 @@ def test_rollback_brings_back_the_state_before_the_last_change():
     assert stored().percentage == 100
 
 
+def test_a_ramp_that_is_rolled_back_to_goes_on_from_where_it_was(monkeypatch):
+    week = timedelta(days=7)
+    feature_flags.start_ramp(NAME, (5, None), (100, week))
+    feature_flags.set_rollout(NAME, 0, why="panic")
+    later = ramps.now() + 2 * week
+    monkeypatch.setattr(ramps, "now", lambda: later)
+
+    feature_flags.rollback(NAME)
+
+    assert stored().rollout(later) == 5
+    assert stored().rollout(later + week) == 100
+
+
 def test_rollback_undoes_creating_and_deleting():
     feature_flags.set_rollout(NAME, 5)
     assert feature_flags.rollback(NAME) is None

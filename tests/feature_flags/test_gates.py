@@ -32,7 +32,7 @@ def ids(*values):
         (rules("0", included=ids("1")), "1", (True, "included", None)),
         (rules("0", included=ids("1")), "2", (False, "nobody", None)),
         (rules("100", excluded=ids("1")), "2", (True, "everybody", None)),
-        (rules("99.99"), "", (False, "no subject", None)),
+        (rules("99.99"), "", (False, "no-subject", None)),
         (rules("100"), "", (True, "everybody", None)),
         (rules("50"), "42", (False, "percentage", 4048139617)),
         (rules("99.99"), "42", (True, "percentage", 4048139617)),
@@ -46,7 +46,7 @@ def test_a_subject_without_an_id_is_never_named():
     flag = rules("0", included=ids(""), excluded=ids(""))
 
     assert flag.decide("")[0] in (False, True)
-    assert rules("50").decide("") == (False, "no subject", None)
+    assert rules("50").decide("") == (False, "no-subject", None)
 
 
 def test_exactly_the_places_below_the_threshold_are_in():

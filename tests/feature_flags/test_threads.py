@@ -59,7 +59,7 @@ def test_every_answer_was_true_at_some_moment_of_its_window(source, make_db, rou
         changes = pool.submit(change).result()
         answers = [answer for each in checks for answer in each.result()]
 
-    assert len(answers) == THREADS * CHECKS
+    assert len(answers) == THREADS * CHECKS == sum(feature_flags.counts().values())
     wrong = [each for each in answers if each[2] not in possible(changes, *each[:2])]
     assert wrong == []
     # It was a test: checks met changes.

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 from django.core.management.base import CommandError, CommandParser
 from django.db import router
 from django.utils import timezone
@@ -148,6 +147,8 @@ def _given(options: dict[str, Any]) -> list[Any]:
         return []
     users = [*options["users"]]
     for name in options["group"]:
+        from django.contrib.auth.models import Group  # Not every project has groups.
+
         group = Group.objects.filter(name=name).first()
         if group is None:
             raise CommandError(f"There is no group {name!r}.")

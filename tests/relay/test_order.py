@@ -1,0 +1,219 @@
+"""The rules of reading and of marks, on real databases."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.db import connections, transaction
+
+from django_strangler.brokers import Kind, memory
+from django_strangler.events import Event
+from django_strangler.models import Lane, OutboxEvent, RelayProcess
+from django_strangler.outbox.publishing import publish_events
+from tests.relay.factories import (
+    events,
+    first_copies,
+    make_relay,
+    pending,
+    publish,
+    rows_sent,
+)
+from tests.services.fixtures import MakeDb
+from tests.waiting import wait_for
+
+
+@pytest.mark.parametrize("vendor", ["postgresql", "mariadb"])
+def test_what_commits_late_is_read_before_its_successor(
+    vendor: str, make_db: MakeDb, far: memory.MemoryExchange
+) -> None:
+    """T1 publishes low ids of a key, others are read meanwhile; then T1 commits."""
+    alias = make_db(vendor)
+    written, may_commit = threading.Event(), threading.Event()
+
+    def publish_late() -> None:
+        try:
+            with transaction.atomic(using=alias):
+                late = [Event(type="payment.authorised", payload={}, key="late")] * 1
+                publish_events(late, using=alias)
+                written.set()
+                assert may_commit.wait(20)
+        finally:
+            connections[alias].close()
+
+    thread = threading.Thread(target=publish_late)
+    thread.start()
+    assert written.wait(20)
+    others = publish(alias, *[f"other-{n}" for n in range(30)])
+    relay = make_relay(alias, far, batch_size=2, window=2)
+    far.hold_outcomes()
+    relay.broker.open()
+    relay.step()  # Reads others beyond the id that has not committed yet.
+    assert rows_sent(far) == others[:2]
+    may_commit.set()
+    thread.join()
+    successors = publish(alias, "late", "late")
+
+    far.release_outcomes(list)
+    relay.drain()
+
+    of_late = [event.row for event in far.sent if event.key == "late"]
+    assert of_late == [others[0] - 1, *successors]
+    assert pending(alias) == 0
+
+
+def test_a_key_has_one_event_under_way(any_db: str, far: memory.MemoryExchange) -> None:
+    rows = publish(any_db, "a", "a", "b", "", "a", "b", "")
+    relay = make_relay(any_db, far)
+    far.hold_outcomes()
+    relay.broker.open()
+
+    for _ in range(5):
+        relay.step()
+
+    assert rows_sent(far) == [rows[0], rows[2], rows[3], rows[6]]
+    far.release_outcomes(list)
+    relay.drain()
+    assert sorted(rows_sent(far)) == rows
+    assert [event.row for event in far.sent if event.key == "a"] == [
+        rows[0],
+        rows[1],
+        rows[4],
+    ]
+
+
+def test_a_refused_event_holds_its_key_and_no_other(
+    sqlite_db: str, far: memory.MemoryExchange
+) -> None:
+    rows = publish(sqlite_db, "a", "a", "b", "b")
+    bad = publish(sqlite_db, "c", type="payment.refused")
+    after = publish(sqlite_db, "c", "d")
+    far.fail(Kind.REJECTED, pattern="payment.refused", times=1)
+    relay = make_relay(sqlite_db, far, max_backoff=0.2)
+
+    relay.drain()
+
+    assert set(rows_sent(far)) == {*rows, after[1]}
+    row = events(sqlite_db)[bad[0]]
+    assert (row.attempts, row.state, row.last_error) == (1, "pending", "on request")
+    wait_for(lambda: make_relay(sqlite_db, far).drain() and not pending(sqlite_db))
+    of_c = [event.row for event in far.sent if event.key == "c"]
+    assert of_c == [bad[0], after[0]]
+
+
+def test_two_relays_on_one_lane_keep_the_order(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    """One is paused past its lease with its backlog full, and wakes up."""
+    rows = publish(any_db, *["a"] * 20, *["b"] * 20)
+    clock = [1000.0]
+    paused = make_relay(any_db, far, monotonic=lambda: clock[0], window=4, lease=10.0)
+    far.hold_outcomes()
+    paused.broker.open()
+    paused.step()  # Holds all lanes, and has sent the first of each key.
+    assert rows_sent(far) == [rows[0], rows[20]]
+    expire_leases(any_db)
+    far.holding = False
+
+    make_relay(any_db, far).drain()
+    far.release_outcomes(list)
+    paused.step()  # It does not know yet how late it is, and goes on.
+    clock[0] += 11
+    paused.drain()
+
+    assert pending(any_db) == 0
+    assert first_copies([e.row for e in far.sent if e.key == "a"]) == rows[:20]
+    assert first_copies([e.row for e in far.sent if e.key == "b"]) == rows[20:]
+    # One window again, by G8.
+    assert len(far.sent) <= len(rows) + 2 * 4
+
+
+def test_after_a_lapse_the_backlog_of_before_is_not_sent(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    """Also where the same lanes come back at once."""
+    rows = publish(any_db, *["a"] * 20)
+    clock = [1000.0]
+    paused = make_relay(any_db, far, monotonic=lambda: clock[0])
+    far.hold_outcomes()
+    paused.broker.open()
+    paused.step()
+    expire_leases(any_db)
+    far.holding = False
+    make_relay(any_db, far).drain()
+    assert len(far.sent) == 21
+
+    clock[0] += 11
+    far.release_outcomes(list)
+    paused.drain()
+
+    assert len(far.sent) == 21
+    assert first_copies(rows_sent(far)) == rows
+
+
+@pytest.mark.parametrize("outcome", [Kind.REJECTED, Kind.RETURNED])
+def test_a_stale_retry_or_parking_does_nothing(
+    any_db: str, far: memory.MemoryExchange, outcome: Kind
+) -> None:
+    (row,) = publish(any_db, "a")
+    stale = make_relay(any_db, far)
+    far.hold_outcomes()
+    far.fail(outcome)
+    stale.broker.open()
+    stale.step()
+    Lane.objects.using(any_db).update(relay=None)  # Another has taken over.
+
+    far.release_outcomes(list)
+    stale._settling.settle(stale.broker.outcomes(0))
+
+    event = events(any_db)[row]
+    assert (event.state, event.attempts, event.last_error) == ("pending", 0, "")
+    assert stale.totals.parked == stale.totals.retried == 0
+
+
+def test_a_confirm_is_a_fact_without_any_lease(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    (row,) = publish(any_db, "a")
+    stale = make_relay(any_db, far)
+    far.hold_outcomes()
+    stale.broker.open()
+    stale.step()
+    Lane.objects.using(any_db).update(relay=None)
+    OutboxEvent.objects.using(any_db).update(
+        parked_at="2025-01-01T00:00Z", parked_reason="rejected"
+    )
+
+    far.release_outcomes(list)
+    stale._settling.settle(stale.broker.outcomes(0))
+    stale._settling.mark(at_once=True)
+
+    event = events(any_db)[row]
+    assert (event.state, event.parked_at, event.parked_reason) == (
+        "confirmed",
+        None,
+        "",
+    )
+
+
+def test_an_event_that_was_confirmed_is_no_more_parked(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    """Another relay's confirm came between our sending and our return."""
+    (row,) = publish(any_db, "a")
+    relay = make_relay(any_db, far)
+    far.hold_outcomes()
+    far.fail(Kind.RETURNED)
+    relay.broker.open()
+    relay.step()
+    relay.store.confirm([row])
+
+    far.release_outcomes(list)
+    relay._settling.settle(relay.broker.outcomes(0))
+
+    assert events(any_db)[row].state == "confirmed"
+
+
+def expire_leases(alias: str) -> None:
+    """As after a pause of everybody."""
+    RelayProcess.objects.using(alias).update(expires_at="2020-01-01T00:00Z")

@@ -1,0 +1,6 @@
+"""Settings with a second alias."""
+
+from tests.settings import *  # noqa: F403
+from tests.settings import DATABASES
+
+DATABASES["other"] = {**DATABASES["default"]}

@@ -1,0 +1,1 @@
+"""Kill everything, lose nothing, and be able to prove it."""
