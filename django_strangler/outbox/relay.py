@@ -195,11 +195,12 @@ class Relay:
             return True
         busy |= self._read()
         busy |= self._send()
-        if self.backlog.sent:
-            # The broker works; wait for it, but not beyond what else is to be done.
-            if self._settling.settle(self.broker.outcomes(READ_PAUSE)):
-                # The next of a key that waited for its confirm goes at once.
-                self._send()
+        # While the broker works, wait for it, but not beyond what else is to be done.
+        if self.backlog.sent and self._settling.settle(
+            self.broker.outcomes(READ_PAUSE)
+        ):
+            # The next of a key that waited for its confirm goes at once.
+            self._send()
         return busy or not self.backlog.is_empty
 
     def _prepare(self) -> None:
