@@ -107,6 +107,9 @@ class LocalBroker(Broker):
             return taken
 
     def _work_off(self, seconds: float) -> list[Outcome]:
+        if not self._waiting and seconds > 0 and self._is_open:
+            with self._changed:
+                self._changed.wait(seconds)
         deadline = time.monotonic() + seconds
         taken: list[Outcome] = []
         while self._waiting:

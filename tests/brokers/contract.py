@@ -192,6 +192,20 @@ class BrokerContract:
         assert broker.outcomes(0) == []
         assert time.monotonic() - started < 0.1
 
+    def test_closes_within_a_second_and_is_not_ready_then(self, broker):
+        until_ready(broker).send([outgoing(1, "payment.completed")])
+        started = time.monotonic()
+
+        broker.close()
+
+        assert time.monotonic() - started < 1.0
+        assert not broker.ready
+        broker.close()  # Again does no harm.
+
+
+class RemoteBrokerContract(BrokerContract):
+    """And of those whose far side can be away while this side is not."""
+
     def test_when_it_breaks_down_nothing_is_left_without_an_outcome(self, broker, far):
         far.bind("mail", "payment.*")
         events = [outgoing(row, "payment.completed") for row in range(1, 201)]
@@ -241,13 +255,3 @@ class BrokerContract:
         while not broker.ready:
             assert broker.outcomes(PATIENCE) == []
         assert time.monotonic() < deadline
-
-    def test_closes_within_a_second_and_is_not_ready_then(self, broker):
-        until_ready(broker).send([outgoing(1, "payment.completed")])
-        started = time.monotonic()
-
-        broker.close()
-
-        assert time.monotonic() - started < 1.0
-        assert not broker.ready
-        broker.close()  # Again does no harm.

@@ -6,7 +6,7 @@ import pytest
 
 from django_strangler.brokers import Kind, make_broker, memory
 from django_strangler.conf import Settings
-from tests.brokers.contract import BrokerContract, collect, kinds
+from tests.brokers.contract import RemoteBrokerContract, collect, kinds
 from tests.brokers.factories import outgoing
 
 
@@ -39,7 +39,7 @@ def broker(exchange):
     broker.close()
 
 
-class TestMemory(BrokerContract):
+class TestMemory(RemoteBrokerContract):
     @pytest.fixture
     def far(self, exchange):
         return MemoryFarSide(exchange)

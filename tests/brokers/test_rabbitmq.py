@@ -10,12 +10,18 @@ import pytest
 
 from django_strangler.brokers import Kind
 from django_strangler.brokers.rabbitmq import publisher
-from tests.brokers.contract import BrokerContract, collect, kinds, until_ready, wait_for
+from tests.brokers.contract import (
+    RemoteBrokerContract,
+    collect,
+    kinds,
+    until_ready,
+    wait_for,
+)
 from tests.brokers.factories import outgoing
 from tests.brokers.rabbit import with_options
 
 
-class TestRabbitMQ(BrokerContract):
+class TestRabbitMQ(RemoteBrokerContract):
     @pytest.fixture
     def far(self, rabbit):
         return rabbit

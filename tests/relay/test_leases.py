@@ -44,18 +44,18 @@ def settle(clock: Clock, *relays: Leases) -> None:
                 relay.give_back(relay.leaving)
 
 
-def test_the_first_relay_gets_all_lanes(any_db: str, clock: Clock) -> None:
-    leases = make_leases(any_db, clock)
+def test_the_first_relay_gets_all_lanes(sqlite_db: str, clock: Clock) -> None:
+    leases = make_leases(sqlite_db, clock)
 
     change = leases.keep()
 
     assert leases.lanes == change.gained == ALL
     assert not change.lost
-    assert Lane.objects.using(any_db).count() == LANES
+    assert Lane.objects.using(sqlite_db).count() == LANES
 
 
-def test_live_relays_divide_the_lanes_evenly(any_db: str, clock: Clock) -> None:
-    relays = [make_leases(any_db, clock) for _ in range(5)]
+def test_live_relays_divide_the_lanes_evenly(sqlite_db: str, clock: Clock) -> None:
+    relays = [make_leases(sqlite_db, clock) for _ in range(5)]
 
     settle(clock, *relays)
 
@@ -65,7 +65,7 @@ def test_live_relays_divide_the_lanes_evenly(any_db: str, clock: Clock) -> None:
     gone.leave()
     settle(clock, *relays)
     assert sorted(len(relay.lanes) for relay in relays) == [8, 8, 8, 8]
-    assert RelayProcess.objects.using(any_db).count() == 4
+    assert RelayProcess.objects.using(sqlite_db).count() == 4
 
 
 def test_more_relays_than_lanes_leave_some_without(
@@ -118,7 +118,7 @@ def test_of_two_claims_one_succeeds(any_db: str, clock: Clock) -> None:
     """Both have seen the lanes free."""
     first, second = make_leases(any_db, clock), make_leases(any_db, clock)
     first.keep()
-    holders = {n: first.token for n in range(LANES)}
+    holders = dict.fromkeys(range(LANES), first.token)
     first.leave()
     second._join()
     Lane.objects.using(any_db).filter(number__lt=20).update(relay=first.token)
@@ -205,8 +205,10 @@ def test_a_renewal_is_one_statement(any_db: str, clock: Clock) -> None:
     assert leases.is_valid
 
 
-def test_a_lapse_takes_a_new_token_and_nothing_stays(any_db: str, clock: Clock) -> None:
-    leases = make_leases(any_db, clock)
+def test_a_lapse_takes_a_new_token_and_nothing_stays(
+    sqlite_db: str, clock: Clock
+) -> None:
+    leases = make_leases(sqlite_db, clock)
     leases.keep()
     token = leases.token
 
@@ -216,7 +218,9 @@ def test_a_lapse_takes_a_new_token_and_nothing_stays(any_db: str, clock: Clock) 
     change = leases.keep()
     assert leases.token != token
     assert change.lost == change.gained == leases.lanes == ALL
-    assert [row.token for row in RelayProcess.objects.using(any_db)] == [leases.token]
+    assert [row.token for row in RelayProcess.objects.using(sqlite_db)] == [
+        leases.token
+    ]
 
 
 def test_a_lease_counts_from_the_asking(sqlite_db: str, clock: Clock) -> None:
@@ -252,17 +256,19 @@ def test_what_was_lost_is_told_although_the_database_failed(
     assert leases.keep().lost == ALL
 
 
-def test_a_flush_takes_the_lanes_and_they_come_back(any_db: str, clock: Clock) -> None:
-    leases = make_leases(any_db, clock)
+def test_a_flush_takes_the_lanes_and_they_come_back(
+    sqlite_db: str, clock: Clock
+) -> None:
+    leases = make_leases(sqlite_db, clock)
     leases.keep()
-    Lane.objects.using(any_db).all().delete()
-    RelayProcess.objects.using(any_db).all().delete()
+    Lane.objects.using(sqlite_db).all().delete()
+    RelayProcess.objects.using(sqlite_db).all().delete()
 
     clock.now += 4
     leases.keep()
 
     assert leases.lanes == ALL
-    assert Lane.objects.using(any_db).count() == LANES
+    assert Lane.objects.using(sqlite_db).count() == LANES
 
 
 def test_rows_of_the_long_dead_are_forgotten(sqlite_db: str, clock: Clock) -> None:

@@ -83,20 +83,20 @@ def test_a_key_has_one_event_under_way(any_db: str, far: memory.MemoryExchange) 
 
 
 def test_a_refused_event_holds_its_key_and_no_other(
-    any_db: str, far: memory.MemoryExchange
+    sqlite_db: str, far: memory.MemoryExchange
 ) -> None:
-    rows = publish(any_db, "a", "a", "b", "b")
-    bad = publish(any_db, "c", type="payment.refused")
-    after = publish(any_db, "c", "d")
+    rows = publish(sqlite_db, "a", "a", "b", "b")
+    bad = publish(sqlite_db, "c", type="payment.refused")
+    after = publish(sqlite_db, "c", "d")
     far.fail(Kind.REJECTED, pattern="payment.refused", times=1)
-    relay = make_relay(any_db, far, max_backoff=0.2)
+    relay = make_relay(sqlite_db, far, max_backoff=0.2)
 
     relay.drain()
 
     assert set(rows_sent(far)) == {*rows, after[1]}
-    row = events(any_db)[bad[0]]
+    row = events(sqlite_db)[bad[0]]
     assert (row.attempts, row.state, row.last_error) == (1, "pending", "on request")
-    wait_for(lambda: make_relay(any_db, far).drain() and not pending(any_db))
+    wait_for(lambda: make_relay(sqlite_db, far).drain() and not pending(sqlite_db))
     of_c = [event.row for event in far.sent if event.key == "c"]
     assert of_c == [bad[0], after[0]]
 

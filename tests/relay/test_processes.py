@@ -32,8 +32,7 @@ def test_four_relays_and_two_kills_lose_nothing_and_keep_the_order(
     postgresql_db: str, tmp_path: Path, start_drain: StartDrain
 ) -> None:
     drains = [
-        start_drain(postgresql_db, "--lease", "1", "--window", "200")
-        for _ in range(4)
+        start_drain(postgresql_db, "--lease", "1", "--window", "200") for _ in range(4)
     ]
     wait_for(lambda: all(has_lanes(postgresql_db, each) for each in drains), 30)
     rows: list[int] = []
@@ -70,17 +69,17 @@ def test_a_killed_relay_is_taken_over_within_its_lease_and_two_seconds(
 
 
 def test_sigterm_gives_the_lanes_back_at_once(
-    any_db: str, tmp_path: Path, start_drain: StartDrain
+    mariadb_db: str, tmp_path: Path, start_drain: StartDrain
 ) -> None:
-    drain = start_drain(any_db)
-    wait_for(lambda: lanes_held(any_db) == 32, 20)
+    drain = start_drain(mariadb_db)
+    wait_for(lambda: lanes_held(mariadb_db) == 32, 20)
 
     took = drain.terminate(signal.SIGTERM)
 
     assert drain.process.returncode == 0
     assert took < 2
-    assert lanes_held(any_db) == 0
-    assert not RelayProcess.objects.using(any_db).exists()
+    assert lanes_held(mariadb_db) == 0
+    assert not RelayProcess.objects.using(mariadb_db).exists()
 
 
 def test_sigint_stops_one_that_waits_for_confirms(
@@ -161,10 +160,10 @@ def test_two_databases_in_one_process(
 
 
 def test_once_drains_and_says_what_it_did(
-    any_db: str, tmp_path: Path, start_drain: StartDrain
+    sqlite_db: str, tmp_path: Path, start_drain: StartDrain
 ) -> None:
-    publish(any_db, "a", "b", "")
-    drain = start_drain(any_db, "--once")
+    publish(sqlite_db, "a", "b", "")
+    drain = start_drain(sqlite_db, "--once")
 
     drain.process.wait(20)
 

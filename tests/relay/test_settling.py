@@ -43,16 +43,16 @@ def test_all_columns_arrive_as_they_were_published(
 
 
 def test_an_unroutable_event_is_parked_and_others_go_on(
-    any_db: str, far: memory.MemoryExchange
+    sqlite_db: str, far: memory.MemoryExchange
 ) -> None:
     far.bind("mail", "payment.*")
-    lost = publish(any_db, "a", type="user.created")
-    rows = publish(any_db, "a", "b")
+    lost = publish(sqlite_db, "a", type="user.created")
+    rows = publish(sqlite_db, "a", "b")
 
-    totals = make_relay(any_db, far).drain()
+    totals = make_relay(sqlite_db, far).drain()
 
     assert sorted(rows_sent(far)) == rows
-    event = events(any_db)[lost[0]]
+    event = events(sqlite_db)[lost[0]]
     assert (event.state, event.parked_reason) == ("parked", "unroutable")
     assert "replay_events --unroutable" in event.last_error
     assert (totals.confirmed, totals.parked) == (2, 1)
@@ -160,17 +160,17 @@ def test_with_no_retention_confirmed_rows_are_deleted(
 
 
 def test_a_delayed_event_waits_for_its_time_and_holds_nobody(
-    any_db: str, far: memory.MemoryExchange
+    sqlite_db: str, far: memory.MemoryExchange
 ) -> None:
-    (late,) = publish(any_db, "a", delay=3600)
-    (soon,) = publish(any_db, "a", delay=0.3)
-    rows = publish(any_db, "a", "a")
+    (late,) = publish(sqlite_db, "a", delay=3600)
+    (soon,) = publish(sqlite_db, "a", delay=0.3)
+    rows = publish(sqlite_db, "a", "a")
 
-    make_relay(any_db, far).drain()
+    make_relay(sqlite_db, far).drain()
 
     assert rows_sent(far) == rows
-    wait_for(lambda: make_relay(any_db, far).drain() and rows_sent(far)[-1] == soon)
-    assert events(any_db)[late].state == "pending"
+    wait_for(lambda: make_relay(sqlite_db, far).drain() and rows_sent(far)[-1] == soon)
+    assert events(sqlite_db)[late].state == "pending"
 
 
 def test_a_delayed_event_is_tried_again_later(
@@ -194,25 +194,27 @@ def test_a_delayed_event_is_tried_again_later(
 
 
 def test_more_delayed_events_than_a_batch_go_in_one_drain(
-    any_db: str, far: memory.MemoryExchange
+    sqlite_db: str, far: memory.MemoryExchange
 ) -> None:
-    publish(any_db, *["a"] * 23, delay=0.001)
+    publish(sqlite_db, *["a"] * 23, delay=0.001)
     wait_for(
-        lambda: make_relay(any_db, far, batch_size=5).drain() and not pending(any_db)
+        lambda: (
+            make_relay(sqlite_db, far, batch_size=5).drain() and not pending(sqlite_db)
+        )
     )
 
     assert len(far.sent) == 23
 
 
 def test_large_bodies_are_fetched_in_time_and_within_the_window(
-    any_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
+    sqlite_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "WINDOW_BYTES", 100_000)
     monkeypatch.setattr(relay_module, "BODIES_AT_ONCE", 50_000)
     payload = {"text": "x" * 30_000}
-    rows = publish(any_db, *[f"k{n}" for n in range(7)], "k1", payload=payload)
-    rows += publish(any_db, "k1", "small")
-    relay = make_relay(any_db, far)
+    rows = publish(sqlite_db, *[f"k{n}" for n in range(7)], "k1", payload=payload)
+    rows += publish(sqlite_db, "k1", "small")
+    relay = make_relay(sqlite_db, far)
     far.hold_outcomes()
     relay.broker.open()
 
@@ -248,11 +250,11 @@ def test_bodies_that_cannot_be_fetched_leave_nothing_in_limbo(
 
 
 def test_a_lost_connection_repeats_the_window_in_order(
-    any_db: str, far: memory.MemoryExchange
+    sqlite_db: str, far: memory.MemoryExchange
 ) -> None:
-    rows = publish(any_db, *["a", "b", "c", "d"] * 5)
+    rows = publish(sqlite_db, *["a", "b", "c", "d"] * 5)
     far.hold_outcomes()
-    relay = make_relay(any_db, far)
+    relay = make_relay(sqlite_db, far)
     relay.broker.open()
     relay.step()
     assert rows_sent(far) == rows[:4]
@@ -265,8 +267,8 @@ def test_a_lost_connection_repeats_the_window_in_order(
     for key in "abcd":
         of_key = [event.row for event in far.sent if event.key == key]
         assert list(dict.fromkeys(of_key)) == sorted(set(of_key))
-    assert pending(any_db) == 0
-    assert all(event.attempts == 0 for event in events(any_db).values())
+    assert pending(sqlite_db) == 0
+    assert all(event.attempts == 0 for event in events(sqlite_db).values())
 
 
 def test_an_outcome_that_never_comes_is_given_up(

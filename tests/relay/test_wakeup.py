@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,9 +99,11 @@ def test_publishing_costs_one_statement_of_the_application(
 ) -> None:
     publish(postgresql_db, "a")
     for _ in range(3):
-        with CaptureQueriesContext(connections[postgresql_db]) as queries:
-            with transaction.atomic(using=postgresql_db):
-                publish_event("payment.completed", {}, using=postgresql_db)
+        with (
+            CaptureQueriesContext(connections[postgresql_db]) as queries,
+            transaction.atomic(using=postgresql_db),
+        ):
+            publish_event("payment.completed", {}, using=postgresql_db)
         statements = [query["sql"] for query in queries]
         assert sum("INSERT" in sql for sql in statements) == 1
         assert not any("NOTIFY" in sql for sql in statements)
@@ -180,13 +182,13 @@ def test_behind_a_transaction_pooling_proxy_the_poll_remains(
         return publish(alias, "a") != []
 
     wait_for(can_ask, ignoring=(Exception,))
-    with caplog.at_level(logging.WARNING):
-        with running(alias, far, poll_interval=0.1) as relay:
-            wait_for(lambda: "hears nothing" in caplog.text)
-            assert not relay.wakeup.is_listening
-            publish(alias, "b")
-            wait_for(lambda: not pending(alias))
+    with (
+        caplog.at_level(logging.WARNING),
+        running(alias, far, poll_interval=0.1) as relay,
+    ):
+        wait_for(lambda: "hears nothing" in caplog.text)
+        assert not relay.wakeup.is_listening
+        publish(alias, "b")
+        wait_for(lambda: not pending(alias))
 
     assert caplog.text.count("hears nothing") == 1
-
-

@@ -1,0 +1,76 @@
+"""A real Celery worker: tasks that overlap, and a connection that stays as it was."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from django_strangler.models import RelayProcess
+from tests.relay.factories import pending, publish
+from tests.relay.processes import ROOT, arrived, environment, out_of_order
+from tests.waiting import wait_for
+
+
+def test_overlapping_tasks_are_safe(postgresql_db: str, tmp_path: Path) -> None:
+    alias = postgresql_db
+    for folder in ("queue", "done"):
+        (tmp_path / folder).mkdir()
+    given = environment(
+        alias,
+        tmp_path,
+        DJANGO_SETTINGS_MODULE="tests.relay.celery_settings",
+        CELERY_FOLDER=str(tmp_path),
+    )
+    del given["BROKER_URL"]  # The celery command takes that for its own.
+    rows = publish(alias, *[f"k{n % 20}" for n in range(2000)])
+    output = (tmp_path / "worker").open("wb")
+    worker = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "celery",
+            "--app",
+            "monolith",
+            "worker",
+            "--pool",
+            "prefork",
+            "--concurrency",
+            "3",
+            "--loglevel",
+            "INFO",
+        ],
+        env=given,
+        cwd=ROOT,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        send = (
+            "import django; django.setup()\n"
+            "import monolith\n"
+            "from django_strangler.tasks import drain_outbox, prune_outbox\n"
+            "for _ in range(12): drain_outbox.delay()\n"
+            "prune_outbox.delay()\n"
+        )
+        subprocess.run([sys.executable, "-c", send], env=given, cwd=ROOT, check=True)
+        rows += publish(alias, *[f"k{n % 20}" for n in range(2000)])
+
+        def log() -> str:
+            return (tmp_path / "worker").read_text()
+
+        wait_for(lambda: log().count("succeeded in") == 13, 20)
+        subprocess.run([sys.executable, "-c", send], env=given, cwd=ROOT, check=True)
+        wait_for(lambda: log().count("succeeded in") == 26, 60)
+        wait_for(lambda: not pending(alias))
+    finally:
+        worker.terminate()
+        worker.wait(20)
+        output.close()
+
+    lines = arrived(tmp_path)
+    assert {line.row for line in lines} == set(rows)
+    assert len({line.pid for line in lines}) >= 1
+    assert not out_of_order(lines)
+    assert not RelayProcess.objects.using(alias).exists()
+    assert "Traceback" not in log()
