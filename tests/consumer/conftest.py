@@ -19,7 +19,9 @@ from reporting.models import Activity
 from django_strangler import conf, tracing
 from django_strangler.brokers import make_source
 from django_strangler.brokers.base import WorkQueue
+from django_strangler.inbox import consumer as consumer_module
 from django_strangler.inbox.consumer import Consumer
+from django_strangler.inbox.handling import inbox_alias
 from django_strangler.inbox.models import InboxEntry
 from django_strangler.inbox.workers import Worker
 from tests.inbox.conftest import registry
@@ -28,6 +30,13 @@ from tests.waiting import wait_for
 __all__ = ["registry"]
 
 QUICK = (0.05, 0.1)  # Delays of retries, so that tests need not wait.
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short pauses of consumers in this process."""
+    monkeypatch.setattr(consumer_module, "TICK", 0.01)
+    monkeypatch.setattr(consumer_module, "IN_PLACE", (0.01, 0.02))
 
 
 @dataclass
@@ -170,7 +179,7 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
 
     def start(
         *patterns: str,
-        threads: int = 4,
+        threads: int = 0,
         wait: bool = True,
         url: str = "",
         strangler: dict[str, Any] | None = None,
@@ -190,7 +199,10 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
         )
         stop = threading.Event()
         consumer = Consumer(
-            make_source(settings, queue), threads=threads, settings=settings, stop=stop
+            make_source(settings, queue),
+            threads=threads or (1 if _is_sqlite() else 4),
+            settings=settings,
+            stop=stop,
         )
         running = Running(consumer, stop, threading.Thread(target=lambda: run(running)))
         started.append(running)
@@ -214,6 +226,10 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
         running.finish()
     # Also those that were given up: their connections are to be closed.
     wait_for(lambda: not [t for t in threading.enumerate() if isinstance(t, Worker)])
+
+
+def _is_sqlite() -> bool:
+    return connections[inbox_alias()].vendor == "sqlite"
 
 
 def effect(alias: str, type: str = "done") -> None:

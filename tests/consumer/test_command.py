@@ -8,7 +8,6 @@ from django.core.management.base import CommandError
 from django.test import override_settings
 
 from django_strangler import subscribe
-from django_strangler.inbox import consumer as consumer_module
 from tests.waiting import wait_for
 
 from .processes import consumer, said
@@ -83,7 +82,3 @@ def test_queues_that_cannot_be_used_end_the_process_with_1(postgresql_db, broker
     with consumer(postgresql_db, broker, "--no-declare") as process:
         assert process.wait(20) == 1, said(process)
         assert "cannot be used: NOT_FOUND" in said(process)
-
-
-def test_the_tick_is_short_enough_for_pauses():
-    assert min(consumer_module.IN_PLACE) >= consumer_module.TICK

@@ -18,6 +18,12 @@ from .conftest import effect, effects, entries
 
 
 @pytest.fixture
+def db(sqlite_db, routed):
+    """What is tested here is no database's business, and this one is made at once."""
+    return routed(sqlite_db)
+
+
+@pytest.fixture
 def command(broker):
     """Run `dead_letters` and return what it prints."""
 
@@ -44,7 +50,6 @@ def failing(db, broker, registry, consume):
             raise LookupError(f"no account {event.payload['n']}")
         effect(db)
 
-    consume(retry_delays=()).finish()
     running = consume(retry_delays=())
     for n in range(3):
         broker.publish({"n": n})

@@ -11,17 +11,10 @@ import pytest
 from django_strangler import subscribe
 from django_strangler.events import Event
 from django_strangler.exceptions import BrokerError
-from django_strangler.inbox import consumer as consumer_module
 from django_strangler.inbox.models import ConsumerProcess
 from tests.waiting import wait_for
 
 from .conftest import effect, effects, entries
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(consumer_module, "TICK", 0.01)
-    monkeypatch.setattr(consumer_module, "IN_PLACE", (0.01, 0.02))
 
 
 def test_without_declaring_the_queues_have_to_be_there(db, broker, registry, consume):
@@ -193,7 +186,7 @@ def test_when_a_retry_queue_is_gone_nothing_is_lost(db, broker, registry, consum
 
 
 def test_a_database_that_is_away_is_waited_for_and_no_attempt_is_counted(
-    routed, broker, registry, consume, private_postgresql, make_db, caplog
+    make_db, private_postgresql, routed, broker, registry, consume, caplog
 ):
     db = routed(make_db(private_postgresql))
     subscribe("payment.*", name="once")(lambda event: effect(db))

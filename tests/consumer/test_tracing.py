@@ -33,8 +33,7 @@ PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(consumer_module, "TICK", 0.01)
+def tried_once(quick, monkeypatch):
     monkeypatch.setattr(consumer_module, "IN_PLACE", ())
 
 

@@ -36,6 +36,7 @@ class RabbitMQDeadLetters(DeadLetterQueue):
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
         self._settled = 0  # The last tag that was.
+        self._held = 0  # How many were got and not settled.
 
     def _connect(self) -> Any:
         for node in parse_nodes(self.urls):
@@ -52,6 +53,7 @@ class RabbitMQDeadLetters(DeadLetterQueue):
                 method, properties, body = self._channel.basic_get(self._dead)
                 if method is None:
                     return
+                self._held += 1
                 delivery = Delivery(
                     1,
                     method.delivery_tag,
@@ -84,7 +86,18 @@ class RabbitMQDeadLetters(DeadLetterQueue):
 
     def close(self) -> None:
         if self._connection.is_open:
+            if self._held and self._channel.is_open:
+                self._give_back()
             self._connection.close()
+
+    def _give_back(self) -> None:
+        """Whoever looks next is to find them, so it is waited for a moment."""
+        self._channel.basic_nack(0, multiple=True, requeue=True)
+        for _ in range(50):
+            found = self._channel.queue_declare(self._dead, passive=True)
+            if found.method.message_count >= self._held:
+                return
+            self._connection.sleep(0.02)
 
     def _send(self, delivery: Delivery, queue: str, properties: Any) -> None:
         try:
@@ -105,3 +118,4 @@ class RabbitMQDeadLetters(DeadLetterQueue):
     def _acknowledge(self, delivery: Delivery) -> None:
         self._channel.basic_ack(delivery.tag)
         self._settled = delivery.tag
+        self._held -= 1
