@@ -24,9 +24,10 @@ def now_sql(connection: BaseDatabaseWrapper, seconds: str = "") -> str:
     ``seconds`` is SQL for a number (``%s`` say) that is added to it.
     """
     if connection.vendor == "postgresql":
-        # now() would be the start of the transaction.
+        # now() would be the start of the transaction; and a comparison with
+        # CLOCK_TIMESTAMP(), which changes from row to row, cannot use an index.
         plus = f" + ({seconds}) * INTERVAL '1 second'" if seconds else ""
-        return f"(CLOCK_TIMESTAMP(){plus})"
+        return f"(STATEMENT_TIMESTAMP(){plus})"
     offset = _stored_offset(connection)
     if connection.vendor == "mysql":
         # CURRENT_TIMESTAMP is in the server's zone, which nobody knows.

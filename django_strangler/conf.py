@@ -34,6 +34,7 @@ class Settings:
     max_backoff: float = 60.0  # The longest pause between two attempts.
     retention: float = 7 * 86400.0
     inbox_retention: float = 90 * 86400.0  # How long a repeated event is recognised.
+    handler_timeout: float = 60.0  # How long a consumer's subscriber may take.
     window: int = 1000  # Events sent and not yet marked, per relay.
     batch_size: int = 500  # Events marked by one statement.
     lease: float = 10.0
@@ -158,6 +159,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "MAX_BACKOFF": _seconds(0.001),
     "RETENTION": _seconds(0),
     "INBOX_RETENTION": _seconds(1),
+    "HANDLER_TIMEOUT": _seconds(0.1),
     "WINDOW": _positive,
     "BATCH_SIZE": _positive,
     "LEASE": _seconds(0.5),

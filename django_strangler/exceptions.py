@@ -82,6 +82,10 @@ class BrokerUnreachable(BrokerError):
     """No broker answered."""
 
 
+class ConsumerUnhealthy(StranglerError):
+    """So many subscribers hang that a consumer cannot go on."""
+
+
 class InvalidFlag(StranglerError, ValueError):
     """The base of what can be wrong with a flag; nothing was written."""
 

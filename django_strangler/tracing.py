@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timezone
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from django_strangler.events import Header
@@ -16,6 +17,7 @@ __all__ = [
     "Span",
     "capture",
     "end",
+    "failed",
     "flag_evaluated",
     "processing",
     "producer",
@@ -26,6 +28,8 @@ __all__ = [
 _propagator = TraceContextTextMapPropagator()
 # The instrumentations ask for either, depending on their age.
 _SUPPRESS = ("suppress_instrumentation", context._SUPPRESS_INSTRUMENTATION_KEY)
+
+LINK_AFTER = 3600.0  # Seconds. No trace is expected to go on after a longer pause.
 
 
 def capture() -> dict[str, str]:
@@ -88,12 +92,15 @@ class Producer:
         }
 
     def start(
-        self, type: str, id: str, correlation_id: str, headers: Mapping[str, Header]
+        self,
+        type: str,
+        id: str,
+        correlation_id: str,
+        headers: Mapping[str, Header],
+        published_at: datetime | None = None,
     ) -> tuple[dict[str, Header], Span]:
         """The headers with the new span in place of the stored one, and the span."""
-        carrier = {
-            name: value for name, value in headers.items() if isinstance(value, str)
-        }
+        parent, links = _related(headers, published_at)
         destination = f"{self.exchange}:{type}"
         attributes: dict[str, str | int] = {
             **self._fixed,
@@ -105,9 +112,10 @@ class Producer:
             attributes["messaging.message.conversation_id"] = correlation_id
         span = self.tracer.start_span(
             f"publish {destination}",
-            context=_propagator.extract(carrier),
+            context=parent,
             kind=SpanKind.PRODUCER,
             attributes=attributes,
+            links=links,
         )
         injected: dict[str, str] = {}
         _propagator.inject(injected, trace.set_span_in_context(span))
@@ -133,29 +141,69 @@ def end(span: Span | None, error: str = "") -> None:
 
 @contextmanager
 def processing(
-    headers: Mapping[str, Header], *, system: str, destination: str, id: str
-) -> Iterator[None]:
+    headers: Mapping[str, Header],
+    *,
+    system: str,
+    destination: str,
+    id: str,
+    queue: str = "",
+    correlation_id: str = "",
+    since: datetime | None = None,
+) -> Iterator[Span]:
     """
     A span around a subscriber's work, in the trace of the view that published.
 
     It starts from an empty context: what ``untraced`` suppresses around a relay's loop
-    is not suppressed inside.
+    is not suppressed inside. An error is recorded by ``failed``. ``since`` is when an
+    earlier delivery failed.
     """
-    carrier = {name: value for name, value in headers.items() if isinstance(value, str)}
-    parent = _propagator.extract(carrier, context=context.Context())
+    parent, links = _related(headers, since)
+    attributes = {
+        "messaging.system": system,
+        "messaging.destination.name": destination,
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.message.id": id,
+    }
+    if correlation_id:
+        attributes["messaging.message.conversation_id"] = correlation_id
     token = context.attach(parent)
     try:
         with trace.get_tracer("django_strangler").start_as_current_span(
-            f"process {destination}",
+            f"process {queue or destination}",
             kind=SpanKind.CONSUMER,
-            attributes={
-                "messaging.system": system,
-                "messaging.destination.name": destination,
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.message.id": id,
-            },
-        ):
-            yield
+            attributes=attributes,
+            links=links,
+        ) as span:
+            yield span
     finally:
         context.detach(token)
+
+
+def failed(span: Span, error: BaseException) -> None:
+    """The subscriber raised, and the error is not raised through the span."""
+    span.record_exception(error)
+    span.set_attribute("error.type", type(error).__name__)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+def _related(
+    headers: Mapping[str, Header], since: datetime | None
+) -> tuple[context.Context, list[Link]]:
+    """
+    The context to start in, and what to link to.
+
+    A span that comes long after its trace, because an event was replayed or a relay
+    stood still, begins a trace of its own that links to the first.
+    """
+    carrier = {name: value for name, value in headers.items() if isinstance(value, str)}
+    # Nothing of the current context: neither its span nor what it suppresses.
+    stored = _propagator.extract(carrier, context=context.Context())
+    if since is None or _age(since) < LINK_AFTER:
+        return stored, []
+    origin = trace.get_current_span(stored).get_span_context()
+    return context.Context(), [Link(origin)] if origin.is_valid else []
+
+
+def _age(moment: datetime) -> float:
+    return (datetime.now(timezone.utc) - moment).total_seconds()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.core.paginator import Paginator
 from django.db import connections
-from django.db.models import BooleanField, Case, Q, QuerySet, Value, When
+from django.db.models import BooleanField, Case, F, Q, QuerySet, Value, When
 
 from django_strangler.clock import DatabaseNow
 from django_strangler.outbox.models import INDEX, OutboxEvent
@@ -52,9 +52,10 @@ def order(state: str, vendor: str) -> tuple[str, ...]:
     if not state:
         return ("-id",)
     # MariaDB sorts when told to order by a column that is NULL in all of these rows.
-    known = {"pending": 2, "parked": 1, "confirmed": 0}[state]
+    known = {"due": 3, "pending": 2, "parked": 1, "confirmed": 0}[state]
     names = INDEX[known:] if vendor == "mysql" else INDEX
-    return names if state == "pending" else tuple(f"-{name}" for name in names)
+    backwards = state in SINCE
+    return tuple(f"-{name}" for name in names) if backwards else names
 
 
 def ordered(rows: Rows, state: str) -> Rows:
@@ -111,10 +112,13 @@ def searched(rows: Rows, state: str) -> Rows:
         return rows if edge is None else rows.filter(**{f"{name}__gt": edge})
     if state == "pending":
         # The delayed stand in another place of the index, and are few.
-        edge_id = _at(ordered(rows.filter(available_at=None), state), "id")
+        edge_id = _at(ordered(rows.filter(available_at=None), "due"), "id")
         if edge_id is None:
             return rows
-        return rows.filter(Q(id__lt=edge_id) | Q(available_at__isnull=False))
+        # The sum keeps MariaDB from walking the primary key over all the confirmed.
+        sum = F("id") + 0 if connections[rows.db].vendor == "mysql" else F("id")
+        rows = rows.alias(sum=sum)
+        return rows.filter(Q(sum__lt=edge_id) | Q(available_at__isnull=False))
     newest = rows.order_by("-id").values_list("id", flat=True).first()
     return rows if newest is None else rows.filter(id__gt=newest - SEARCHED)
 

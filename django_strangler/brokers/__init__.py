@@ -7,7 +7,16 @@ from django.utils.module_loading import import_string
 from django_strangler.conf import Settings
 from django_strangler.exceptions import ConfigurationError
 
-from .base import Broker, Kind, Outcome, Outgoing, shown_url
+from .base import (
+    Broker,
+    DeadLetterQueue,
+    Kind,
+    Outcome,
+    Outgoing,
+    Source,
+    WorkQueue,
+    shown_url,
+)
 
 __all__ = [
     "Broker",
@@ -16,7 +25,9 @@ __all__ = [
     "Outgoing",
     "broker_class",
     "broker_path",
+    "dead_letters",
     "make_broker",
+    "make_source",
 ]
 
 # By dotted path, so that nothing is imported for a broker that is not used.
@@ -69,3 +80,27 @@ def broker_class(urls: tuple[str, ...]) -> type[Broker]:
 def make_broker(settings: Settings) -> Broker:
     """The broker that the settings name, not yet opened."""
     return broker_class(settings.broker_url)(settings.broker_url, settings)
+
+
+def make_source(settings: Settings, queue: WorkQueue) -> Source:
+    """Where to consume that queue from, not yet opened."""
+    found = broker_class(settings.broker_url).source
+    if found is None:
+        raise _no_queues(settings)
+    return found(settings.broker_url, settings, queue)
+
+
+def dead_letters(settings: Settings, queue: str) -> DeadLetterQueue:
+    """The dead letters of the work queue of that name."""
+    found = broker_class(settings.broker_url).dead_letters
+    if found is None:
+        raise _no_queues(settings)
+    return found(settings.broker_url, settings, queue)
+
+
+def _no_queues(settings: Settings) -> ConfigurationError:
+    shown = shown_url(settings.broker_url[0])
+    return ConfigurationError(
+        f"STRANGLER['BROKER_URL'] is {shown}, which has no queues to consume from. A "
+        "relay calls local:// subscribers itself; set amqp://… for RabbitMQ."
+    )

@@ -1,5 +1,5 @@
 """
-The seam between the outbox and whatever carries its events.
+The seams between the outbox, the inbox and whatever carries events between them.
 
 A broker is handed events and reports outcomes, in any order; an outcome may never come.
 What every broker promises is written down as tests in ``tests/brokers/contract.py``.
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from django_strangler.conf import Settings
@@ -64,6 +65,10 @@ class Broker(ABC):
     and mends itself; the relay waits for it without limit.
     """
 
+    # Where events can be consumed from, if that is for another process to do.
+    source: ClassVar[type[Source] | None] = None
+    dead_letters: ClassVar[type[DeadLetterQueue] | None] = None
+
     def __init__(self, urls: Sequence[str], settings: Settings) -> None:
         self.urls = tuple(urls)
         self.settings = settings
@@ -102,6 +107,124 @@ class Broker(ABC):
 
         Returns early when ``ready`` changes.
         """
+
+
+class Delivery(NamedTuple):
+    """One hand-over of a message, as it came: nobody has checked what is in it."""
+
+    session: int  # Which connection it came over, and
+    tag: int  # which delivery it was there.
+    routing_key: str
+    id: Any
+    type: Any
+    correlation_id: Any
+    timestamp: Any
+    headers: Mapping[Any, Any]
+    body: bytes
+    properties: Any  # The broker's own, for copies.
+
+
+PREFETCH = 50
+RETRY_DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0)  # Seconds.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkQueue:
+    """A queue to consume from, and how; beside it queues to wait in, and to rest in."""
+
+    name: str
+    patterns: tuple[str, ...]  # What it is to be bound for.
+    unbind: tuple[str, ...] = ()
+    prefetch: int = PREFETCH  # Deliveries taken and not yet acknowledged.
+    retry_delays: tuple[float, ...] = RETRY_DELAYS
+    declare: bool = True  # False: only look whether all is there.
+    single_active: bool = False  # One consumer at a time, for order.
+
+
+class Source(ABC):
+    """
+    Hands over deliveries, and keeps each until it is told what became of it.
+
+    What nobody was told about comes again: after a lost connection, or to another
+    process. It mends itself; ``trouble`` says what is wrong meanwhile.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], settings: Settings, queue: WorkQueue
+    ) -> None:
+        self.urls = tuple(urls)
+        self.settings = settings
+        self.queue = queue
+
+    @abstractmethod
+    def open(self, deliver: Callable[[Delivery], None]) -> None:
+        """Begin to connect and to deliver, on a thread of its own."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Deliver nothing new; what was delivered can still be settled."""
+
+    @abstractmethod
+    def close(self, timeout: float) -> None:
+        """Pass on what was settled, and let go of the rest, which comes again."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether deliveries come, if there are any."""
+
+    @property
+    @abstractmethod
+    def trouble(self) -> str:
+        """Why none come, for people."""
+
+    @property
+    @abstractmethod
+    def refusal(self) -> str:
+        """Why none ever can, unless somebody changes something; empty once ready."""
+
+    @abstractmethod
+    def is_current(self, delivery: Delivery) -> bool:
+        """Whether it can still be settled; otherwise it comes again, or has."""
+
+    @abstractmethod
+    def done(self, delivery: Delivery) -> None:
+        """It was handled. From any thread, as the next."""
+
+    @abstractmethod
+    def move(
+        self, delivery: Delivery, step: int | None, notes: Mapping[str, Header]
+    ) -> None:
+        """
+        Let it wait in the retry queue of that step, or rest as a dead letter (None).
+
+        The copy is confirmed before the delivery is; the notes go into its headers.
+        """
+
+
+class DeadLetterQueue(ABC):
+    """What was given up on. Driven by one thread; raises ``BrokerError``."""
+
+    def __init__(self, urls: Sequence[str], settings: Settings, name: str) -> None:
+        self.urls = tuple(urls)
+        self.settings = settings
+        self.name = name  # The work queue's.
+
+    @abstractmethod
+    def read(self) -> Iterator[Delivery]:
+        """Each that is there now. All stay, but those that are settled meanwhile."""
+
+    @abstractmethod
+    def requeue(self, delivery: Delivery) -> None:
+        """Into the work queue, as if it had never been tried."""
+
+    @abstractmethod
+    def discard(self, delivery: Delivery) -> None:
+        """Delete it for good."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what was not settled."""
 
 
 def shown_url(url: str) -> str:

@@ -51,7 +51,7 @@ def handle(subscriber: Subscriber, event: Event) -> bool:
     try:
         with transaction.atomic(using=alias):
             raw = connection.connection
-            _insert(subscriber, event, alias)
+            _insert(subscriber, event, connection)
             subscriber.handler(event)
             _check_unbroken(connection, subscriber)
     except _AlreadyHandled:
@@ -64,18 +64,20 @@ def handle(subscriber: Subscriber, event: Event) -> bool:
     return True
 
 
-def _insert(subscriber: Subscriber, event: Event, alias: str) -> None:
-    # Plain SQL: the ORM's save() would cost as much as all the rest.
-    connection = connections[alias]
-    event_id = _UUID.get_db_prep_value(event.id, connection)
+def _insert(
+    subscriber: Subscriber, event: Event, connection: BaseDatabaseWrapper
+) -> None:
+    # By hand: the model's own save() costs half as much as everything else together.
+    quote, native = connection.ops.quote_name, connection.features.has_native_uuid_field
+    sql = (
+        f"INSERT INTO {quote(InboxEntry._meta.db_table)} "
+        "(event_id, subscriber, event_type, handled_at) "
+        f"VALUES (%s, %s, %s, {now_sql(connection)})"
+    )
+    id = event.id if native else event.id.hex
     try:
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {InboxEntry._meta.db_table} "
-                "(event_id, subscriber, event_type, handled_at) "
-                f"VALUES (%s, %s, %s, {now_sql(connection)})",
-                [event_id, subscriber.name, event.type],
-            )
+            cursor.execute(sql, [id, subscriber.name, event.type])
     except IntegrityError as error:
         raise _AlreadyHandled from error
 

@@ -51,6 +51,7 @@ class ConsumerProcess(models.Model):
     token = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     name = models.CharField(max_length=255)  # Host and process, for people.
     queue = models.CharField(max_length=255)
+    patterns = models.TextField(db_default="")  # Its bindings, as far as is known.
     started_at = models.DateTimeField(db_default=DatabaseNow())
     expires_at = models.DateTimeField(db_default=DatabaseNow())
 

@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
                 ),
                 ("name", models.CharField(max_length=255)),
                 ("queue", models.CharField(max_length=255)),
+                ("patterns", models.TextField(db_default="")),
                 (
                     "started_at",
                     models.DateTimeField(

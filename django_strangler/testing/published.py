@@ -66,7 +66,7 @@ class PublishedEvents(Sequence[Event]):
         """
         __tracebackhide__ = True
         wanted = _wanted(type, key, payload, headers, correlation_id)
-        events = list(self)
+        events = self._events()
         found = [event for event in events if _matches(event, wanted)]
         if found and count in (None, len(found)):
             return found[0]
@@ -90,26 +90,29 @@ class PublishedEvents(Sequence[Event]):
         rows = OutboxEvent.objects.using(alias).filter(id__gt=self._after)
         return rows.order_by("id")
 
+    def _events(self) -> list[Event]:
+        return [row.as_event() for row in self._rows()]
+
     def __iter__(self) -> Iterator[Event]:
-        return iter([row.as_event() for row in self._rows()])
+        return iter(self._events())
 
     def __len__(self) -> int:
-        return len(list(self))
+        return len(self._events())
 
     @overload
     def __getitem__(self, index: int) -> Event: ...
     @overload
     def __getitem__(self, index: slice) -> list[Event]: ...
     def __getitem__(self, index: int | slice) -> Event | list[Event]:
-        return list(self)[index]
+        return self._events()[index]
 
     def __eq__(self, other: object) -> bool:
-        return list(self) == other
+        return self._events() == other
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"<PublishedEvents: {list(self)}>"
+        return f"<PublishedEvents: {self._events()}>"
 
 
 class autocommit_allowed(TestContextDecorator):

@@ -6,6 +6,7 @@ A failure's traceback points into the page.
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import shlex
@@ -25,7 +26,7 @@ FENCES = [
     fence for page in PAGES if "_build" not in page.parts for fence in fences(page)
 ]
 # Whoever uses another language decides here how a mistake in it is found.
-KNOWN = {"", "console", "json", "mermaid", "python", "text", "toml"}
+KNOWN = {"", "console", "ini", "json", "mermaid", "python", "text", "toml"}
 
 
 def shown(page: Path) -> str:
@@ -70,6 +71,12 @@ def test_the_commands_of_a_page_exist(fence):
 def test_json_is_well_formed():
     for fence in written_in("json"):
         json.loads(fence.code)
+
+
+def test_ini_is_well_formed():
+    for fence in written_in("ini"):
+        # systemd allows a key several times.
+        configparser.RawConfigParser(strict=False).read_string(fence.code)
 
 
 def test_toml_is_well_formed():

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from tests.services.databases import database_url
 ROOT = Path(__file__).parents[2]
 REFRESH = 1.0
 
-# Checks all the time; prints each new answer with the time at which it was given. The
-# parent of the forked ones has checked before, as a server does that loads the
-# application first.
+# Checks all the time; prints each new answer with the time at which the last check
+# began that still gave the old one. When the new one comes would be the wrong measure:
+# on a busy machine it tells how long the process had to wait for a core. The parent of
+# the forked ones has checked before, as a server does that loads the application first.
 PROGRAM = """
 import json, os, sys, time
 import django
@@ -27,12 +29,14 @@ django.setup()
 from django_strangler import feature_flags
 
 def report(number):
-    last = None
+    last, last_began = None, 0.0
     while os.getppid() == parent:
+        began = time.time()
         answer = feature_flags.is_enabled("kill-switch", 1)
         if answer != last:
-            os.write(1, (json.dumps([number, answer, time.time()]) + "\\n").encode())
+            os.write(1, (json.dumps([number, answer, last_began]) + "\\n").encode())
             last = answer
+        last_began = began
         time.sleep(0.005)
 
 forks = int(sys.argv[1])
@@ -104,20 +108,17 @@ def watchers(flag_db: str) -> Iterator[Watchers]:
 
 @pytest.mark.slow
 def test_a_change_is_seen_by_four_other_processes_in_time(watchers: Watchers):
-    import time
-
     first = watchers.answers(4)
     assert {answer for _, answer, _ in first} == {True}
     assert len({number for number, _, _ in first}) == 4
 
     for percentage in (0, 100, 0):
-        before = time.time()
         feature_flags.set_rollout("kill-switch", percentage)
         done = time.time()
 
         seen = watchers.answers(4)
 
         assert {number for number, _, _ in seen} == {number for number, _, _ in first}
-        for _, answer, moment in seen:
+        for _, answer, last_old_answer in seen:
             assert answer is (percentage == 100)
-            assert before <= moment <= done + REFRESH + 0.2
+            assert last_old_answer <= done + REFRESH + 0.2

@@ -23,6 +23,7 @@ WRONG: dict[str, list[Any]] = {
     "MAX_BACKOFF": [0, -1, "1s", None, True, float("nan"), float("inf")],
     "RETENTION": [-1, "7 days", None, timedelta(days=-1), 10**5000],
     "INBOX_RETENTION": [0, -1, None, "90 days"],
+    "HANDLER_TIMEOUT": [0, None, "1 min"],
     "WINDOW": [0, None],
     "BATCH_SIZE": [0, None],
     "LEASE": [0.4, None, timedelta(0)],

@@ -123,6 +123,7 @@ def test_broken_settings_are_another_check_s_business(settings):
     assert check_idempotency(None) == []
 
 
+@pytest.mark.django_db
 def test_the_checks_are_registered(settings, source):
     source.write_text(USES)
     settings.STRANGLER = {"RETENTION": 0}

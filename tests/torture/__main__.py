@@ -218,6 +218,7 @@ def main() -> int:
         "--database", choices=["postgresql", "mariadb"], default="postgresql"
     )
     parser.add_argument("--history", type=Path)
+    parser.add_argument("--only", help="faults, by name, separated by commas")
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
@@ -263,6 +264,7 @@ def run(options: argparse.Namespace, database: Database, rabbitmq: Any) -> int:
         Nemesis(processes, database, rabbitmq),
         random.Random(options.seed),
     )
+    kinds = options.only.split(",") if options.only else list(nemesis.faults)
     began = time.monotonic()
     timeline: list[tuple[float, str, bool]] = []
     windows = 0
@@ -270,7 +272,7 @@ def run(options: argparse.Namespace, database: Database, rabbitmq: Any) -> int:
         processes.fill()
         time.sleep(3)
         while time.monotonic() - began < options.seconds:
-            name = chance.choice(list(nemesis.faults))
+            name = chance.choice(kinds)
             fault, relays = nemesis.faults[name]
             has_bitten = fault(chance)
             windows += relays
@@ -286,10 +288,19 @@ def run(options: argparse.Namespace, database: Database, rabbitmq: Any) -> int:
     finally:
         processes.close()
     witnessed = list(witness.read(rabbitmq.url))
+    work = list(witness.read(rabbitmq.url, witness.WORK))
     committed = database.committed()
     # A window per lost relay, and as many again: a lease may end in the same fault.
     most = 2 * windows * max(WINDOWS)
-    verdict = check(committed, witnessed, most_duplicates=most, pending=pending)
+    verdict = check(
+        committed,
+        witnessed,
+        most_duplicates=most,
+        pending=pending,
+        elsewhere=set(work),
+    )
+    # The work queue is a queue like any other: the order holds there as well.
+    verdict.out_of_order += check(committed, work, most_duplicates=most).out_of_order
     verdict.void = [name for _, name, has_bitten in timeline if not has_bitten]
     if options.history:
         with options.history.open("w") as file:

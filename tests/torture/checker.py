@@ -9,7 +9,7 @@ outbox says of itself is believed.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -25,6 +25,7 @@ class Verdict:
     duplicates: int = 0
     most_duplicates: int = 0  # What G8 allows for the faults there were.
     pending: int = 0
+    missed_by_witness: int = 0  # The broker's loss: they are in the work queue.
     void: list[str] = field(default_factory=list)  # Faults that did not bite.
 
     @property
@@ -43,7 +44,7 @@ class Verdict:
             f"{self.events} events, {self.copies} copies: {len(self.lost)} lost, "
             f"{len(self.invented)} invented, {len(self.out_of_order)} out of order, "
             f"{self.duplicates} duplicates (at most {self.most_duplicates}), "
-            f"{self.pending} pending"
+            f"{self.pending} pending; {self.missed_by_witness} only in the work queue"
         )
 
 
@@ -53,11 +54,14 @@ def check(
     *,
     most_duplicates: int,
     pending: int = 0,
+    elsewhere: Collection[tuple[str, int]] = (),
 ) -> Verdict:
     """
     Compare how many numbers of each key were committed with what the witness saw.
 
-    The numbers of a key count up from 1 under a row lock, so first copies must as well.
+    The numbers of a key count up from 1 under a row lock, so first copies must too.
+    What the broker lost of the witness when it was killed may be ``elsewhere``, in a
+    queue of its own: then it had been delivered, and the relay is not to blame.
     """
     verdict = Verdict(most_duplicates=most_duplicates, pending=pending)
     copies: Counter[tuple[str, int]] = Counter()
@@ -73,11 +77,13 @@ def check(
             verdict.out_of_order.append((key, number))
         last[key] = max(last[key], number)
     verdict.events = sum(committed.values())
-    verdict.lost = [
+    unseen = [
         (key, number)
         for key, count in committed.items()
         for number in range(1, count + 1)
         if (key, number) not in copies
     ]
+    verdict.lost = [pair for pair in unseen if pair not in elsewhere]
+    verdict.missed_by_witness = len(unseen) - len(verdict.lost)
     verdict.duplicates = sum(count - 1 for count in copies.values())
     return verdict

@@ -53,3 +53,10 @@ def test_too_many_copies_are_found():
 
 def test_what_is_still_pending_is_found():
     assert not check(COMMITTED, GOOD, most_duplicates=0, pending=1).is_good
+
+
+def test_what_only_the_work_queue_kept_was_delivered():
+    verdict = check(COMMITTED, GOOD[:-1], most_duplicates=0, elsewhere={("a", 3)})
+
+    assert verdict.is_good
+    assert verdict.missed_by_witness == 1

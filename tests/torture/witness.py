@@ -22,13 +22,14 @@ def declare(url: str, exchange: str) -> None:
     connection.close()
 
 
-def read(url: str) -> Iterator[tuple[str, int]]:
-    """Everything that entered the stream, in order."""
+def read(url: str, queue: str = STREAM) -> Iterator[tuple[str, int]]:
+    """Everything that entered the stream, in order; or what a work queue holds."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel: Any = connection.channel()
     channel.basic_qos(prefetch_count=1000)
+    offset = {"x-stream-offset": "first"} if queue == STREAM else {}
     for method, _, body in channel.consume(
-        STREAM, arguments={"x-stream-offset": "first"}, inactivity_timeout=5
+        queue, arguments=offset, inactivity_timeout=5
     ):
         if method is None:
             break

@@ -9,6 +9,8 @@ from django_strangler.brokers.base import Broker, Kind, Outcome, Outgoing
 from django_strangler.conf import Settings
 
 from .carrier import Carrier
+from .dead_letters import RabbitMQDeadLetters
+from .source import RabbitMQSource
 from .urls import parse_nodes
 
 __all__ = ["RabbitMQBroker"]
@@ -21,6 +23,9 @@ class RabbitMQBroker(Broker):
     Confirms are asynchronous and ``mandatory`` is always on: an event counts as
     confirmed once RabbitMQ has it in a queue at least.
     """
+
+    source = RabbitMQSource
+    dead_letters = RabbitMQDeadLetters
 
     def __init__(self, urls: Sequence[str], settings: Settings) -> None:
         super().__init__(urls, settings)

@@ -74,7 +74,11 @@ class Publisher:
             headers, span = event.headers, None
             if self._producer is not None:
                 headers, span = self._producer.start(
-                    event.type, event.id, event.correlation_id, headers
+                    event.type,
+                    event.id,
+                    event.correlation_id,
+                    headers,
+                    event.published_at,
                 )
             try:
                 frames = self._encoder.frames(event, headers)

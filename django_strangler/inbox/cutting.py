@@ -1,0 +1,57 @@
+"""Ending another thread's database connection, so that it cannot commit."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from typing import Any
+
+from django.db import DatabaseError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger("django_strangler.inbox")
+
+
+def cut(connection: BaseDatabaseWrapper) -> None:
+    """
+    End it in the driver; whoever uses it gets an error from then on.
+
+    The socket is shut down and not closed: the thread may be waiting for it, and the
+    number of a closed one is soon somebody else's.
+    """
+    raw = connection.connection
+    if raw is None:
+        return
+    {"sqlite": _sqlite, "mysql": _mysql}.get(connection.vendor, _by_socket)(
+        raw, connection.alias
+    )
+
+
+def _sqlite(raw: Any, alias: str) -> None:
+    raw.interrupt()
+    raw.close()
+
+
+def _mysql(raw: Any, alias: str) -> None:
+    # Or a statement that waits for a lock goes on, with the inbox row it inserted.
+    with contextlib.suppress(DatabaseError), connections[alias].cursor() as cursor:
+        cursor.execute("KILL %s", [raw.thread_id()])
+    _by_socket(raw, alias)
+
+
+def _by_socket(raw: Any, alias: str) -> None:
+    # psycopg: what runs on the server ends as well. If not, the shutdown still counts.
+    with contextlib.suppress(Exception):
+        if hasattr(raw, "cancel_safe"):
+            raw.cancel_safe(timeout=2.0)
+        elif hasattr(raw, "cancel"):
+            raw.cancel()
+    own = getattr(raw, "_sock", None)  # PyMySQL
+    try:
+        number = own.fileno() if own is not None else raw.fileno()
+        with socket.socket(fileno=os.dup(number)) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+    except Exception as error:  # noqa: BLE001  The driver's own: it is closed already.
+        logger.warning("The connection to %r could not be cut: %s", alias, error)

@@ -1,0 +1,205 @@
+"""
+How fast a consumer is, beside one written by hand.
+
+    python -m tests.benchmarks.bench_consumer [--events 5000] [--rounds 3]
+
+Both read the same quorum queue with the same prefetch and write to the same PostgreSQL:
+an inbox row and the subscriber's one row per event. The one by hand is what pika's and
+psycopg's manuals add up to: a ``BlockingConnection``, two inserts, a commit and an
+acknowledgement, one event after the other. They take turns, and medians count. The
+servers are those of the tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import django
+import pika
+import psycopg
+
+PREFETCH = 50
+QUEUE, EXCHANGE = "strangler-bench-consumer", "strangler-bench-consumer"
+INBOX = (
+    "INSERT INTO strangler_inboxentry (event_id, subscriber, event_type, handled_at) "
+    "VALUES (%s, %s, %s, clock_timestamp()) ON CONFLICT DO NOTHING"
+)
+EFFECT = "INSERT INTO reporting_activity (day, type, count) VALUES (%s, %s, 0)"
+
+
+def fill(url: str, events: int, *, keys: int) -> None:
+    """So many events, each with one of so many keys; 0: none."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    channel.queue_purge(QUEUE)
+    for number in range(events):
+        id = str(uuid4())
+        headers = {"traceparent": f"00-{number + 1:032x}-{number + 1:016x}-01"}
+        if keys:
+            headers["strangler-key"] = f"payments.payment:{number % keys}"
+        channel.basic_publish(
+            EXCHANGE,
+            "payment.completed",
+            json.dumps({"paymentId": number, "note": "x" * 200}).encode(),
+            pika.BasicProperties(
+                message_id=id,
+                type="payment.completed",
+                headers=headers,
+                delivery_mode=2,
+            ),
+        )
+    while channel.queue_declare(QUEUE, passive=True).method.message_count < events:
+        time.sleep(0.05)
+    connection.close()
+
+
+def by_hand(url: str, database: str, events: int) -> float:
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    channel.basic_qos(prefetch_count=PREFETCH)
+    db = psycopg.connect(database)
+    cursor = db.cursor()
+    done = 0
+    started = time.perf_counter()
+
+    def handle(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        nonlocal done
+        payload = json.loads(body)
+        cursor.execute(INBOX, [properties.message_id, "bench", properties.type])
+        if cursor.rowcount:
+            cursor.execute(EFFECT, ["2026-01-01", f"{payload['paymentId']}-{uuid4()}"])
+        db.commit()
+        channel.basic_ack(method.delivery_tag)
+        done += 1
+        if done == events:
+            channel.stop_consuming()
+
+    channel.basic_consume(QUEUE, handle)
+    channel.start_consuming()
+    seconds = time.perf_counter() - started
+    db.close()
+    connection.close()
+    return events / seconds
+
+
+def ours(url: str, threads: int, events: int) -> float:
+    from django_strangler.brokers import make_source
+    from django_strangler.brokers.base import WorkQueue
+    from django_strangler.conf import Settings
+    from django_strangler.inbox.consumer import Consumer
+
+    settings = Settings(broker_url=(url,), exchange=EXCHANGE)
+    queue = WorkQueue(name=QUEUE, patterns=("payment.*",), prefetch=PREFETCH)
+    stop = threading.Event()
+    consumer = Consumer(
+        make_source(settings, queue), threads=threads, settings=settings, stop=stop
+    )
+    started = 0.0
+
+    def watch() -> None:
+        nonlocal started
+        while not consumer.source.ready:
+            time.sleep(0.0005)
+        started = time.perf_counter()
+        while consumer.totals.handled < events:
+            time.sleep(0.002)
+        started = time.perf_counter() - started
+        stop.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    consumer.run()
+    watcher.join()
+    return events / started
+
+
+def subscribe_one(alias: str) -> None:
+    from django.db import connections
+
+    from django_strangler.inbox.subscribers import Subscriber, registry
+
+    def write(event: Any) -> None:
+        number = event.payload["paymentId"]
+        with connections[alias].cursor() as cursor:
+            cursor.execute(EFFECT, ["2026-01-01", f"{number}-{uuid4()}"])
+
+    registry._discovered = True
+    registry._by_name.clear()
+    registry.add(
+        Subscriber(name="bench", patterns=("payment.*",), flag=None, handler=write)
+    )
+
+
+def prepare(url: str) -> None:
+    from django_strangler.brokers.base import WorkQueue
+    from django_strangler.brokers.rabbitmq import topology
+
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    queue = WorkQueue(name=QUEUE, patterns=("payment.*",))
+    topology.prepare(connection, queue, EXCHANGE)
+    connection.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=5_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--keys", type=int, default=1_000)
+    options = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    os.environ["DEBUG"] = "0"
+    django.setup()
+
+    from django.db import connections, router
+
+    from tests.services.databases import Databases
+    from tests.services.services import KINDS, Services
+
+    services = Services()
+    databases = Databases(services)
+    try:
+        url = services.get(KINDS["rabbitmq"]).url
+        prepare(url)
+        with databases.fresh("postgresql") as alias:
+            router.db_for_write = lambda model, **hints: alias  # type: ignore[method-assign]
+            subscribe_one(alias)
+            config = connections[alias].get_connection_params()
+            names = ("host", "port", "user", "password", "dbname")
+            database = " ".join(f"{n}={config[n]}" for n in names if config.get(n))
+            ways: dict[str, Callable[[], float]] = {
+                "by hand": lambda: by_hand(url, database, options.events)
+            }
+            for threads in options.threads:
+                ways[f"consume_events, {threads} threads"] = lambda threads=threads: (
+                    ours(url, threads, options.events)
+                )
+            rates: dict[str, list[float]] = {name: [] for name in ways}
+            for _ in range(options.rounds):
+                for name, way in ways.items():
+                    fill(url, options.events, keys=options.keys)
+                    rates[name].append(way())
+            connections.close_all()
+        base = statistics.median(rates["by hand"])
+        for name, found in rates.items():
+            median = statistics.median(found)
+            shown = " ".join(f"{rate:,.0f}" for rate in found)
+            print(f"{name:28} {median:>7,.0f}/s  {median / base:5.2f} x   ({shown})")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"peak memory {peak} MiB")
+    finally:
+        databases.close()
+        services.close()
+
+
+if __name__ == "__main__":
+    main()
