@@ -21,6 +21,7 @@ __all__ = [
     "flag_evaluated",
     "processing",
     "producer",
+    "sending",
     "untraced",
 ]
 
@@ -127,6 +128,22 @@ class Producer:
             if name not in ("traceparent", "tracestate")
         }
         return {**kept, **injected}, span
+
+
+@contextmanager
+def sending(exchange: str, count: int) -> Iterator[None]:
+    """A span around a batch, in a trace of its own: its messages are in theirs."""
+    with trace.get_tracer("django_strangler").start_as_current_span(
+        f"send {exchange}",
+        context=context.Context(),
+        attributes={
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": exchange,
+            "messaging.batch.message_count": count,
+        },
+    ):
+        yield
 
 
 def end(span: Span | None, error: str = "") -> None:

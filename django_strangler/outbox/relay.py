@@ -305,7 +305,8 @@ class Relay:
         # Looked at here, as late as can be: everything before may have taken long.
         if self.leases.is_valid and not self.stop.is_set():
             if events:
-                self.broker.send(events)
+                with tracing.sending(self.settings.exchange, len(events)):
+                    self.broker.send(events)
         else:
             self._take_back(events)
 
