@@ -32,6 +32,15 @@ environment-%:
 demo: environment-demo ## payments, events and receipts, on SQLite and without any server
 	@$(bin)/python testproject/demo.py
 
+service = testproject/notifications_service
+
+.PHONY: node
+node: $(service)/node_modules/.package-lock.json ## install what the Node.js service needs
+
+$(service)/node_modules/.package-lock.json: $(service)/package-lock.json
+	npm ci --prefix $(service) --no-audit --no-fund
+	@touch $@
+
 .PHONY: test
 test: environment-test ## run the tests, with the services found or started
 	$(bin)/python -m pytest $(if $(call is_on,$(REQUIRE_SERVICES)),--require-services) $(PYTEST_ARGS)
@@ -79,4 +88,4 @@ torture: environment-test ## kill everything for SECONDS, by SEED, on DATABASE
 
 .PHONY: clean
 clean: ## remove what the targets made
-	rm -rf .venv .venv.lock .tox .mypy_cache .ruff_cache .pytest_cache .import_linter_cache docs/_build
+	rm -rf $(service)/node_modules .venv .venv.lock .tox .mypy_cache .ruff_cache .pytest_cache .import_linter_cache docs/_build

@@ -109,6 +109,7 @@ class Wakeup:
 
     def _notify_from_outside(self, payload: str) -> None:
         other = self._connection.copy()
+        other.execute_wrappers = list(self._connection.execute_wrappers)
         try:
             with other.cursor() as cursor:
                 cursor.execute(f"NOTIFY {CHANNEL}, '{payload}'")

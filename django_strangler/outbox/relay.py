@@ -37,6 +37,7 @@ logger = logging.getLogger("django_strangler.outbox.relay")
 
 WINDOW_BYTES = 32 * 1024 * 1024
 BODIES_AT_ONCE = 8 * 1024 * 1024
+LOOK_PAUSE = 0.08  # The longest pause between two looks while events are under way.
 READ_PAUSE = 0.01  # Between two reads, while there is still something to send.
 UNREADY_PAUSE = 0.1
 AWAKE = 1.0  # After NOTIFY: how long to look every READ_PAUSE.
@@ -85,6 +86,7 @@ class Relay:
         self._found = False
         self._has_more_delayed = True
         self._read_at = float("-inf")
+        self._look_pause = READ_PAUSE
         self._poll_at = float("-inf")
         self._awake_until = float("-inf")
         self._sent_at: deque[tuple[float, list[int]]] = deque()
@@ -193,9 +195,12 @@ class Relay:
             return True
         busy |= self._read()
         busy |= self._send()
-        if self.backlog.sent:
-            # The broker works; wait for it, but not beyond what else is to be done.
-            self._settling.settle(self.broker.outcomes(READ_PAUSE))
+        # While the broker works, wait for it, but not beyond what else is to be done.
+        if self.backlog.sent and self._settling.settle(
+            self.broker.outcomes(READ_PAUSE)
+        ):
+            # The next of a key that waited for its confirm goes at once.
+            self._send()
         return busy or not self.backlog.is_empty
 
     def _prepare(self) -> None:
@@ -218,7 +223,8 @@ class Relay:
         backlog.release(now)
         if backlog.ready >= batch or backlog.held >= HELD_AT_MOST:
             return False
-        if now < self._read_at + READ_PAUSE and backlog.unmarked:
+        pause = READ_PAUSE if backlog.has_more else self._look_pause
+        if now < self._read_at + pause and backlog.unmarked:
             return False
         polls = now >= self._poll_at and not self._drains
         is_awake = now < self._awake_until and not self._drains
@@ -250,6 +256,9 @@ class Relay:
         if found:
             self._found = True
             self._awake_until = now + AWAKE
+        # With events under way, looks in vain become rarer.
+        longer = min(2 * self._look_pause, LOOK_PAUSE)
+        self._look_pause = READ_PAUSE if found else longer
         return found > 0
 
     def _add(self, due: list[Due], now: float) -> int:

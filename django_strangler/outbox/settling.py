@@ -27,7 +27,7 @@ from .troubles import Trouble
 
 logger = logging.getLogger("django_strangler.outbox.relay")
 
-MARK_AFTER = 0.05  # Seconds that a confirmed event waits for others to be marked with.
+MARK_AFTER = 0.1  # Seconds that a confirmed event waits for others to be marked with.
 BACK_PRESSURE = 5.0  # The longest pause after a failure that is not the event's fault.
 NOT_OURS = 1.0  # The pause where another relay knows better.
 

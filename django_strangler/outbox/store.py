@@ -20,7 +20,7 @@ from django.db.models import UUIDField
 from django.utils.timezone import get_default_timezone
 
 from django_strangler.brokers.base import Outgoing
-from django_strangler.clock import now_sql, seconds_until_sql
+from django_strangler.clock import now_sql, seconds_until_sql, stored
 
 from .backoff import backoff
 from .lanes import LANES
@@ -125,7 +125,7 @@ class Store:
         """Delayed events whose time has come; they stand outside the order."""
         where = self._lanes(lanes) + self._not_rows(without_rows)
         return self._select(
-            f"{where} AND available_at <= {now_sql(self.connection)} "
+            f"{where} AND available_at <= {self._moment()} "
             f"ORDER BY {self._in_delayed_order} LIMIT {int(limit)}",
             [],
             "''",
@@ -153,8 +153,23 @@ class Store:
 
     def prune(self, rows: Iterable[int], older_than: float) -> int:
         """Delete those that are confirmed, and were that many seconds ago."""
-        then = now_sql(self.connection, f"{-older_than:.6f}")
-        return self._delete(rows, f" AND o.confirmed_at < {then}")
+        return self._delete(rows, f" AND o.confirmed_at < {self._moment(-older_than)}")
+
+    def old(
+        self, older_than: float, limit: int, *, since: datetime | None = None
+    ) -> list[tuple[int, datetime]]:
+        """Rows that were confirmed that many seconds ago, and when; oldest first."""
+        where, params = f"confirmed_at < {self._moment(-older_than)}", []
+        if since is not None:
+            where += " AND confirmed_at >= %s"
+            params.append(stored(since, self.connection))
+        aware = _aware_converter(self.connection)
+        rows = self._fetch(
+            f"SELECT id, confirmed_at FROM {self._table} WHERE {where} "
+            f"ORDER BY confirmed_at, parked_at, available_at, id LIMIT {int(limit)}",
+            params,
+        )
+        return [(row, aware(confirmed_at)) for row, confirmed_at in rows]
 
     def retry(
         self, rows: Sequence[int], *, error: str, seconds: float, token: UUID
@@ -269,6 +284,13 @@ class Store:
         if len(lanes) == LANES:
             return ""
         return f" AND lane IN ({_list(sorted(lanes)) or 'NULL'})"
+
+    def _moment(self, seconds: float = 0.0) -> str:
+        """A time to compare a column with."""
+        now = now_sql(self.connection, f"{seconds:.6f}" if seconds else "")
+        # For a volatile function PostgreSQL would read every row; a subquery is asked
+        # once, and its answer looked up in the index.
+        return f"(SELECT {now})" if self._vendor == "postgresql" else now
 
     def _among(self, column: str, rows: Iterable[int]) -> str:
         # In the order of ids, in which everybody else locks rows as well.

@@ -69,7 +69,8 @@ class _Watch:
     def __init__(self, connection: BaseDatabaseWrapper, seconds: float) -> None:
         self._connection = connection
         self._seconds = seconds
-        self._since: float | None = None
+        # Who waits for an answer, and since when.
+        self._waiting: tuple[BaseDatabaseWrapper, float] | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(
             target=self._watch, name="strangler-database-watch", daemon=True
@@ -83,22 +84,31 @@ class _Watch:
         self._done.set()
         self._connection.execute_wrappers.remove(self._execute)
 
-    def _execute(self, execute: Callable[..., Any], *args: Any) -> Any:
-        self._since = time.monotonic()
+    def _execute(
+        self,
+        execute: Callable[..., Any],
+        sql: str,
+        params: Any,
+        many: bool,
+        context: dict[str, Any],
+    ) -> Any:
+        # Not always our own: a copy of it inherits the watch.
+        self._waiting = context["connection"], time.monotonic()
         try:
-            return execute(*args)
+            return execute(sql, params, many, context)
         finally:
-            self._since = None
+            self._waiting = None
 
     def _watch(self) -> None:
         while not self._done.wait(min(1.0, self._seconds / 4)):
-            since, raw = self._since, self._connection.connection
-            if since is None or raw is None or time.monotonic() < since + self._seconds:
+            connection, since = self._waiting or (None, 0.0)
+            if connection is None or time.monotonic() < since + self._seconds:
                 continue
+            raw: Any = connection.connection
             # Whoever waits for an answer sees the end of the connection.
             with (
-                contextlib.suppress(OSError, Error),
-                self._connection.wrap_database_errors,
+                contextlib.suppress(OSError, Error, AttributeError),
+                connection.wrap_database_errors,
                 socket.socket(fileno=os.dup(raw.fileno())) as line,
             ):
                 line.shutdown(socket.SHUT_RDWR)

@@ -6,8 +6,9 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, timezone
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import pika
@@ -36,8 +37,14 @@ class Broker:
     url: str
     queue: str
     exchange: str
+    ctl: Callable[..., str]
+    unconfirmed: bool = False  # Publish without waiting for each confirm.
     _connection: Any = None
     _channel: Any = None
+
+    @property
+    def vhost(self) -> str:
+        return unquote(urlsplit(self.url).path[1:])
 
     @property
     def channel(self) -> Any:
@@ -47,7 +54,8 @@ class Broker:
                 parameters.heartbeat = 0  # Nobody serves it between a test's calls.
                 self._connection = pika.BlockingConnection(parameters)
             self._channel = self._connection.channel()
-            self._channel.confirm_delivery()
+            if not self.unconfirmed:
+                self._channel.confirm_delivery()
         return self._channel
 
     def publish(
@@ -62,7 +70,11 @@ class Broker:
     ) -> str:
         """One event as a relay sends it, unless told otherwise; returns its id."""
         id = str(uuid4()) if id == "" else id
-        given = {**({"strangler-key": key} if key else {}), **(headers or {})}
+        given = {
+            "strangler-published-at": datetime.now(timezone.utc).isoformat(),
+            **({"strangler-key": key} if key else {}),
+            **(headers or {}),
+        }
         self.channel.basic_publish(
             self.exchange,
             type or "payment.completed",
@@ -79,6 +91,15 @@ class Broker:
         found = self.channel.queue_declare(self.queue + suffix, passive=True)
         return int(found.method.message_count)
 
+    def left(self) -> int:
+        """How many messages are on their way, also with a consumer or in a pause."""
+        names = [self.queue, *(f"{self.queue}.retry.{n}" for n in (1, 2))]
+        found = self.ctl(
+            "list_queues", "--silent", "-p", self.vhost, "name", "messages"
+        )
+        counts = dict(line.split("\t") for line in found.splitlines())
+        return sum(int(counts.get(name, 0)) for name in names)
+
     def get(self, suffix: str = ".dead") -> Any:
         """The next message there, taken away: its properties and its body."""
         method, properties, body = self.channel.basic_get(
@@ -92,11 +113,11 @@ class Broker:
 
 
 @pytest.fixture
-def broker(vhost) -> Iterator[Broker]:
+def broker(vhost, rabbitmq) -> Iterator[Broker]:
     name = vhost.own("receipts")
     for suffix in (".dead", *(f".retry.{n + 1}" for n in range(5))):
         vhost.own(f"receipts{suffix}")
-    broker = Broker(vhost.url, name, vhost.own("domain-events"))
+    broker = Broker(vhost.url, name, vhost.own("domain-events"), rabbitmq.ctl)
     yield broker
     broker.close()
 

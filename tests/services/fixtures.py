@@ -10,6 +10,7 @@ The fixtures of this folder.
     make_db                                        more of them, with options
     vhost, private_vhost                           an empty vhost: `.url`
     make_proxy                                     a network that can be broken
+    notifications_service                          the Node.js service's folder
 
 A service that cannot be had skips its tests; `--require-services` lets them fail.
 `--without-services` skips all of them.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -152,6 +154,13 @@ def rabbitmq(request: pytest.FixtureRequest) -> RabbitMQ:
     """RabbitMQ. Its `.url` leads to the vhost "/": most tests want `vhost`."""
     with needed("RabbitMQ", request) as services:
         return cast("RabbitMQ", services.get(RABBITMQ))
+
+
+@pytest.fixture(scope="session")
+def notifications_service(request: pytest.FixtureRequest) -> Path:
+    """The folder of the Node.js service, with its packages installed."""
+    with needed("Node.js", request) as services:
+        return services.notifications_service()
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Generic, TypeVar
 
-from . import sources
+from . import node, sources
 from .base import Kind, Service, Unavailable
 from .instances import Instance, NotStarted
 from .leftovers import Run
@@ -48,6 +49,10 @@ class Services:
         except NotStarted:
             # Somebody may have taken the port after we had looked.
             return self._start(kind, *arguments)
+
+    def notifications_service(self) -> Path:
+        """The folder of the Node.js service, ready to run."""
+        return node.prepare(self._announce)
 
     def found(self) -> dict[str, str]:
         """What was got, by name: where it comes from."""
@@ -103,6 +108,9 @@ class Services:
 
 class NoServices(Services):
     """What the quick tests have: nothing is looked for, and nothing started."""
+
+    def notifications_service(self) -> Path:
+        raise Unavailable("--without-services forbids it")
 
     def _find(self, kind: Kind) -> Service:
         raise Unavailable("--without-services forbids it")

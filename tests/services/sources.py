@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .base import Kind, Service, Unavailable
@@ -73,17 +73,24 @@ def _compose(*arguments: str) -> None:
 
 def install(kind: Kind, announce: Callable[[str], None]) -> None:
     """Install Debian's package, saying so first."""
+    install_packages(kind.name, [kind.package], announce)
+
+
+def install_packages(
+    name: str, packages: Sequence[str], announce: Callable[[str], None]
+) -> None:
     if os.environ.get("NO_INSTALL") == "1":
         raise Unavailable("NO_INSTALL=1 forbids to install it")
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise Unavailable("only root on Debian could install it")
+    noun = "package" if len(packages) == 1 else "packages"
     announce(
-        f"{kind.name} is nowhere to be found: installing the Debian package "
-        f"{kind.package} on this machine. NO_INSTALL=1 forbids it."
+        f"{name} is nowhere to be found: installing the Debian {noun} "
+        f"{' '.join(packages)} on this machine. NO_INSTALL=1 forbids it."
     )
     with services_not_started():
         _apt_get("update")
-        _apt_get("install", "--yes", "--no-install-recommends", kind.package)
+        _apt_get("install", "--yes", "--no-install-recommends", *packages)
 
 
 @contextlib.contextmanager

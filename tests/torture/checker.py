@@ -60,8 +60,8 @@ def check(
     Compare how many numbers of each key were committed with what the witness saw.
 
     The numbers of a key count up from 1 under a row lock, so first copies must too.
-    What the broker lost of the witness when it was killed may still be ``elsewhere``, in
-    a queue of its own: then it had been delivered, and the relay is not to blame.
+    What the broker lost of the witness when it was killed may be ``elsewhere``, in a
+    queue of its own: then it had been delivered, and the relay is not to blame.
     """
     verdict = Verdict(most_duplicates=most_duplicates, pending=pending)
     copies: Counter[tuple[str, int]] = Counter()

@@ -1,0 +1,31 @@
+'use strict';
+
+/** What cannot be handled, however often it is tried: it goes to the dead letters. */
+class Poison extends Error {}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** The event in a message; throws Poison if there is none. */
+function readEvent(message) {
+  const { messageId, type, headers = {} } = message.properties;
+  if (typeof messageId !== 'string' || !UUID.test(messageId)) {
+    throw new Poison(`the message id ${messageId} is no UUID`);
+  }
+  let payload;
+  try {
+    payload = JSON.parse(message.content.toString());
+  } catch (error) {
+    throw new Poison(`the body is not JSON: ${error.message}`);
+  }
+  if (payload === null || typeof payload !== 'object') {
+    throw new Poison('the payload is no object');
+  }
+  return { id: messageId, type: type ?? message.fields.routingKey, payload, headers };
+}
+
+/** Whether the monolith decided, when it published, that this service is in charge. */
+function isMoved(event, flag = 'notifications-v2') {
+  return event.headers[`flag-${flag}`] === 'on';
+}
+
+module.exports = { Poison, isMoved, readEvent };

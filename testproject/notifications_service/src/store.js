@@ -1,0 +1,68 @@
+'use strict';
+
+const { Pool } = require('pg');
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS inbox (
+    message_id uuid PRIMARY KEY,
+    handled_at timestamptz NOT NULL DEFAULT clock_timestamp()
+  );
+  CREATE TABLE IF NOT EXISTS mails (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    message_id uuid NOT NULL REFERENCES inbox,
+    user_id bigint NOT NULL,
+    subject text NOT NULL,
+    body text NOT NULL,
+    sent_at timestamptz -- By whoever sends what lies here.
+  );`;
+
+/** Connections to the database; losing one must not end the process. */
+function openPool(connectionString, log = console) {
+  const pool = new Pool({ connectionString, max: 20 });
+  pool.on('error', (error) => log.error(`PostgreSQL: ${error.message}`)); // An idle one.
+  pool.on('connect', (client) => client.on('error', () => {})); // Its next query fails.
+  return pool;
+}
+
+/** Create the tables; several processes may try at once. */
+async function migrate(pool) {
+  await pool.query(`SELECT pg_advisory_xact_lock(8005); ${SCHEMA}`);
+}
+
+/**
+ * Record the event and write its mail, both or neither; says whether it was new.
+ *
+ * The record comes first: the same event at the same time waits here for the other.
+ */
+async function recordOnce(pool, event, mail) {
+  const client = await pool.connect();
+  let broken;
+  try {
+    await client.query('BEGIN');
+    const { rowCount } = await client.query(
+      'INSERT INTO inbox (message_id) VALUES ($1) ON CONFLICT DO NOTHING',
+      [event.id],
+    );
+    if (rowCount === 1) {
+      await client.query(
+        'INSERT INTO mails (message_id, user_id, subject, body) VALUES ($1, $2, $3, $4)',
+        [event.id, mail.userId, mail.subject, mail.body],
+      );
+    }
+    await client.query('COMMIT');
+    return rowCount === 1;
+  } catch (error) {
+    broken = error;
+    throw error;
+  } finally {
+    client.release(broken); // With an error, the connection is closed, and rolls back.
+  }
+}
+
+/** Whether the database is to blame, and not what it was asked. */
+function isOutage(error) {
+  // SQLSTATE: connection, resources, operator intervention. Otherwise a system's code.
+  return /^(08|53|57P)|^E[A-Z]+$/.test(error.code ?? '') || /terminated|timeout/.test(error.message);
+}
+
+module.exports = { isOutage, migrate, openPool, recordOnce };

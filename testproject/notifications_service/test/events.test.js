@@ -1,0 +1,54 @@
+'use strict';
+
+const assert = require('node:assert/strict');
+const { test } = require('node:test');
+const { Poison, isMoved, readEvent } = require('../src/events');
+const { compose } = require('../src/mails');
+
+const ID = '0197b1a4-3c00-7000-8000-000000000001';
+
+function message(body = '{"userId": 7}', properties = {}) {
+  return {
+    content: Buffer.from(body),
+    fields: { routingKey: 'user.signup' },
+    properties: { messageId: ID, type: 'user.signup', headers: {}, ...properties },
+  };
+}
+
+test('an event is read from a message', () => {
+  const event = readEvent(message());
+
+  assert.deepEqual(event, { id: ID, type: 'user.signup', payload: { userId: 7 }, headers: {} });
+});
+
+for (const [what, bad] of Object.entries({
+  'no JSON': message('{'),
+  'null': message('null'),
+  'a number': message('7'),
+  'no message id': message('{}', { messageId: undefined }),
+  'an id that is none': message('{}', { messageId: "'; DROP TABLE mails" }),
+})) {
+  test(`${what} is poison`, () => {
+    assert.throws(() => readEvent(bad), Poison);
+  });
+}
+
+for (const [type, payload] of [
+  ['user.unknown', { userId: 7 }],
+  ['toString', { userId: 7 }],
+  ['user.signup', {}],
+  ['user.signup', { userId: '7' }],
+]) {
+  test(`no mail is composed for ${type} with ${JSON.stringify(payload)}`, () => {
+    assert.throws(() => compose({ type, payload }), Poison);
+  });
+}
+
+test('only the decision "on" moves an event here', () => {
+  const decided = (value) => isMoved({ headers: { 'flag-notifications-v2': value } });
+
+  assert.equal(decided('on'), true);
+  for (const other of ['off', undefined, true, Buffer.from('on')]) {
+    assert.equal(decided(other), false);
+  }
+});

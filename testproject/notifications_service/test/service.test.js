@@ -1,0 +1,125 @@
+'use strict';
+
+// With a real RabbitMQ and PostgreSQL: BROKER_URL and DATABASE_URL say where.
+const assert = require('node:assert/strict');
+const { randomUUID } = require('node:crypto');
+const { after, before, beforeEach, test } = require('node:test');
+const { setTimeout: sleep } = require('node:timers/promises');
+const amqp = require('amqplib');
+const { Consumer } = require('../src/consumer');
+const { migrate, openPool } = require('../src/store');
+
+const { BROKER_URL, DATABASE_URL } = process.env;
+const skip = BROKER_URL && DATABASE_URL ? false : 'BROKER_URL and DATABASE_URL are not set';
+const names = { exchange: `test-${randomUUID()}`, queue: `test-${randomUUID()}` };
+const silent = { info() {}, error() {} };
+let pool, connection, channel, consumer, running;
+
+async function eventually(condition, what) {
+  const deadline = Date.now() + 15_000;
+  for (;;) {
+    const answer = await condition();
+    if (answer) return answer;
+    assert.ok(Date.now() < deadline, `not in time: ${what}`);
+    await sleep(20);
+  }
+}
+
+const count = async (table) =>
+  Number((await pool.query(`SELECT count(*) FROM ${table}`)).rows[0].count);
+
+function publish(body, { type = 'payment.completed', headers, ...properties } = {}) {
+  const messageId = randomUUID();
+  const content = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
+  channel.publish(names.exchange, type, content, {
+    messageId,
+    type,
+    headers: { 'flag-notifications-v2': 'on', ...headers },
+    ...properties,
+  });
+  return messageId;
+}
+
+before(async () => {
+  if (skip) return;
+  pool = openPool(DATABASE_URL, silent);
+  await Promise.all([migrate(pool), migrate(pool)]);
+  connection = await amqp.connect(BROKER_URL);
+  channel = await connection.createChannel();
+  consumer = new Consumer({ url: BROKER_URL, pool, log: silent, ...names });
+  running = consumer.run();
+  await eventually(() => consumer.channel, 'a consumer');
+});
+
+beforeEach(() => skip || pool.query('TRUNCATE mails, inbox'));
+
+after(async () => {
+  if (skip) return;
+  await consumer.stop();
+  await running;
+  await channel.deleteQueue(names.queue);
+  await channel.deleteQueue(`${names.queue}.dead`);
+  await channel.deleteExchange(`${names.queue}.dead`);
+  await channel.deleteExchange(names.exchange);
+  await connection.close();
+  await pool.end();
+});
+
+const PAYMENT = { paymentId: 42, userId: 7, amount: '9.90', currency: 'EUR' };
+
+test('an event becomes one mail, however often it comes', { skip }, async () => {
+  const messageId = publish(PAYMENT);
+  for (let n = 0; n < 4; n++) publish(PAYMENT, { messageId });
+  publish({ userId: 8 }, { type: 'user.signup' });
+
+  await eventually(async () => (await count('inbox')) === 2, 'two records');
+  const { rows } = await pool.query('SELECT user_id, subject FROM mails ORDER BY user_id');
+  assert.deepEqual(rows, [
+    { user_id: '7', subject: 'You paid 9.90 EUR' },
+    { user_id: '8', subject: 'Welcome' },
+  ]);
+});
+
+test('what the monolith still serves is left alone', { skip }, async () => {
+  publish(PAYMENT, { headers: { 'flag-notifications-v2': 'off' } });
+  publish({ userId: 8 }, { type: 'user.signup' });
+
+  await eventually(async () => (await count('mails')) === 1, 'a mail');
+  const { rows } = await pool.query('SELECT user_id FROM mails');
+  assert.deepEqual(rows, [{ user_id: '8' }]);
+});
+
+test('poison goes to the dead letters, and the rest goes on', { skip }, async () => {
+  for (const bad of ['{', 'null', '{"userId": "x"}']) publish(bad);
+  publish(PAYMENT, { messageId: 'no uuid' });
+  publish(PAYMENT);
+
+  await eventually(async () => (await count('mails')) === 1, 'a mail');
+  const dead = `${names.queue}.dead`;
+  await eventually(
+    async () => (await channel.checkQueue(dead)).messageCount === 4,
+    'four dead letters',
+  );
+  await channel.purgeQueue(dead);
+});
+
+test('a cancelled consumer declares its queue again', { skip }, async () => {
+  const before = consumer.channel;
+  await channel.deleteQueue(names.queue);
+  await eventually(() => consumer.channel !== before, 'another channel');
+
+  publish(PAYMENT);
+
+  await eventually(async () => (await count('mails')) === 1, 'a mail');
+});
+
+test('a lost database connection loses nothing', { skip }, async () => {
+  for (let n = 0; n < 50; n++) publish(PAYMENT);
+  await pool.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+  );
+
+  await eventually(async () => (await count('mails')) === 50, '50 mails');
+  assert.equal(await count('inbox'), 50);
+});

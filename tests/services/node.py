@@ -1,0 +1,44 @@
+"""Node.js, and the notifications service with what it needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from . import sources
+from .base import Unavailable
+from .leftovers import ROOT
+
+SERVICE = ROOT / "testproject" / "notifications_service"
+OLDEST = 20
+
+
+def prepare(announce: Callable[[str], None]) -> Path:
+    """The service's folder, ready to run, or Unavailable."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        try:
+            sources.install_packages("Node.js", ["nodejs", "npm"], announce)
+        except Unavailable as error:
+            raise Unavailable(f"node or npm is not installed; {error}") from error
+    version = _run("node", "--version").strip()
+    found = re.match(r"v(\d+)\.", version)
+    if found is None or int(found[1]) < OLDEST:
+        raise Unavailable(f"node is {version}, and it takes v{OLDEST} or newer")
+    installed = SERVICE / "node_modules" / ".package-lock.json"
+    lock = SERVICE / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        _run("npm", "ci", "--no-audit", "--no-fund")
+    return SERVICE
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(
+        command, cwd=SERVICE, capture_output=True, text=True, timeout=300
+    )
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise Unavailable(f"{' '.join(command)} failed: {said}")
+    return done.stdout
