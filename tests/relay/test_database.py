@@ -63,8 +63,11 @@ def test_a_postgresql_that_never_answers_is_noticed(
     alias = make_db(private_postgresql)
     with caplog.at_level(logging.WARNING), running(alias, far, read_timeout=0.6):
         private_postgresql.pause()
-        wait_for(lambda: "the relay waits for it" in caplog.text, 15)
-        private_postgresql.resume()
+        try:
+            wait_for(lambda: "the relay waits for it" in caplog.text, 15)
+        finally:
+            # Or taking the database down would wait for ever.
+            private_postgresql.resume()
         (row,) = publish(alias, "a")
         wait_for(lambda: rows_sent(far) == [row], 20)
         wait_for(lambda: not pending(alias))
