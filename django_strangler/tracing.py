@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -30,6 +31,7 @@ _propagator = TraceContextTextMapPropagator()
 # The instrumentations ask for either, depending on their age.
 _SUPPRESS = ("suppress_instrumentation", context._SUPPRESS_INSTRUMENTATION_KEY)
 
+_PLAIN = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 LINK_AFTER = 3600.0  # Seconds. No trace is expected to go on after a longer pause.
 
 
@@ -118,16 +120,19 @@ class Producer:
             attributes=attributes,
             links=links,
         )
-        injected: dict[str, str] = {}
-        _propagator.inject(injected, trace.set_span_in_context(span))
-        if not injected:  # The SDK is disabled: the stored context goes on as it is.
+        made = span.get_span_context()
+        if not made.is_valid:  # The SDK is disabled: the stored context goes on.
             return dict(headers), span
-        kept = {
-            name: value
-            for name, value in headers.items()
-            if name not in ("traceparent", "tracestate")
-        }
-        return {**kept, **injected}, span
+        sent = dict(headers)
+        # What the propagator would inject, without its detours.
+        sent["traceparent"] = (
+            f"00-{made.trace_id:032x}-{made.span_id:016x}-{made.trace_flags:02x}"
+        )
+        if made.trace_state:
+            sent["tracestate"] = made.trace_state.to_header()
+        else:
+            sent.pop("tracestate", None)
+        return sent, span
 
 
 @contextmanager
@@ -213,13 +218,31 @@ def _related(
     A span that comes long after its trace, because an event was replayed or a relay
     stood still, begins a trace of its own that links to the first.
     """
-    carrier = {name: value for name, value in headers.items() if isinstance(value, str)}
-    # Nothing of the current context: neither its span nor what it suppresses.
-    stored = _propagator.extract(carrier, context=context.Context())
+    stored = _stored(headers)
     if since is None or _age(since) < LINK_AFTER:
         return stored, []
     origin = trace.get_current_span(stored).get_span_context()
     return context.Context(), [Link(origin)] if origin.is_valid else []
+
+
+def _stored(headers: Mapping[str, Header]) -> context.Context:
+    """
+    The context in the headers, and nothing of the current one.
+
+    So neither its span is a parent, nor does what it suppresses stay suppressed.
+    """
+    parent = headers.get("traceparent")
+    found = _PLAIN.fullmatch(parent) if isinstance(parent, str) else None
+    if found is None or "tracestate" in headers:
+        texts = {name: value for name, value in headers.items() if type(value) is str}
+        return _propagator.extract(texts, context=context.Context())
+    # What the propagator does with the usual header, in half the time.
+    trace_id, span_id, flags = (int(part, 16) for part in found.groups())
+    origin = trace.SpanContext(trace_id, span_id, True, trace.TraceFlags(flags))
+    if not origin.is_valid:
+        return context.Context()
+    span = trace.NonRecordingSpan(origin)
+    return trace.set_span_in_context(span, context.Context())
 
 
 def _age(moment: datetime) -> float:
