@@ -64,8 +64,8 @@ class Consumer:
         self._dispatch = Dispatch()
         self._workers: list[Worker] = []
         self._lost: list[Worker] = []
-        self._presence = Presence(source.queue.name, source.queue.patterns)
-        self._unwanted: list[str] = []
+        self._presence = Presence(source.queue)
+        self._counting = threading.Lock()
         self._database_failures = 0
 
     def run(self) -> None:
@@ -80,20 +80,6 @@ class Consumer:
             self._end()
 
     def _begin(self) -> None:
-        with tracing.untraced():
-            known = self._presence.unwanted()
-        self._unwanted = [
-            each for each in known if each not in self.source.queue.unbind
-        ]
-        for pattern in self._unwanted:
-            logger.warning(
-                "The queue %r is bound for %r, which no subscriber wants. Its events "
-                "become dead letters. If no other service wants them there: "
-                "consume_events --unbind '%s'",
-                self.source.queue.name,
-                pattern,
-                pattern,
-            )
         for _ in range(self._threads):
             self._start_worker()
         self.source.open(self._arrived)
@@ -136,7 +122,7 @@ class Consumer:
     def _show_presence(self) -> None:
         try:
             with tracing.untraced():
-                self._presence.show(unwanted=self._unwanted)
+                self._presence.show()
         except (DatabaseError, InterfaceError):
             # The workers wait for it, and say so.
             connections[inbox_alias()].close()
@@ -181,14 +167,14 @@ class Consumer:
             self._dispatch.add(Job(delivery, event, todo, record))
         else:
             self.source.done(delivery)
-            self.totals.handled += 1
+            self._count(handled=1)
 
     # Any worker's thread.
 
     def _settle(self, job: Job, error: BaseException | None) -> None:
         if error is None:
             self.source.done(job.delivery)
-            self.totals.handled += 1
+            self._count(handled=1)
             self._database_failures = 0
             self._dispatch.release(job)
         elif not self.source.is_current(job.delivery):
@@ -196,10 +182,14 @@ class Consumer:
         elif isinstance(error, DatabaseGone):
             self._wait_for_database(job, error)
         elif job.tries < len(IN_PLACE):
+            for name, raised in job.errors:
+                logger.info("%r failed and is tried again: %s", name, _text(raised))
             job.tries += 1
             self._dispatch.pause(job, time.monotonic() + IN_PLACE[job.tries - 1])
         else:
-            self._give_up(job, FAILED, "; ".join(job.errors))
+            for name, raised in job.errors:
+                logger.error("The subscriber %r failed", name, exc_info=raised)
+            self._give_up(job, FAILED, "; ".join(_shown(*each) for each in job.errors))
 
     def _give_up(self, job: Job, reason: str, error: str) -> None:
         """For now, or for good."""
@@ -207,7 +197,7 @@ class Consumer:
         if step < len(self.source.queue.retry_delays):
             notes = job.record.notes(reason, error)
             self.source.move(job.delivery, step, notes)
-            self.totals.retried += 1
+            self._count(retried=1)
         else:
             self._bury(job.delivery, job.record, reason, error)
         self._dispatch.release(job)
@@ -222,7 +212,13 @@ class Consumer:
             error,
         )
         self.source.move(delivery, None, record.notes(reason, error))
-        self.totals.dead += 1
+        self._count(dead=1)
+
+    def _count(self, *, handled: int = 0, retried: int = 0, dead: int = 0) -> None:
+        with self._counting:
+            self.totals.handled += handled
+            self.totals.retried += retried
+            self.totals.dead += dead
 
     def _wait_for_database(self, job: Job, error: DatabaseGone) -> None:
         """It is nobody's fault: no attempt is counted, and others fare no better."""
@@ -231,3 +227,14 @@ class Consumer:
         self._database_failures += 1
         pause = min(0.1 * self._database_failures, LONGEST_DATABASE_PAUSE)
         self._dispatch.pause(job, time.monotonic() + pause)
+
+
+def _shown(subscriber: str, error: BaseException) -> str:
+    return f"{subscriber}: {type(error).__name__}: {_text(error)}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  A subscriber's error may be broken itself.
+        return "(an error that cannot be shown)"

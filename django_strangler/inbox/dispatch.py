@@ -24,7 +24,7 @@ class Job:
     event: Event
     todo: list[Subscriber]
     record: Record
-    errors: list[str] = field(default_factory=list)  # Of the last try.
+    errors: list[tuple[str, BaseException]] = field(default_factory=list)
     tries: int = 0
 
 

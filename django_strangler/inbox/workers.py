@@ -85,9 +85,7 @@ class Worker(threading.Thread):
                 tracing.failed(span, error)
                 if isinstance(error, DatabaseGone):
                     break
-                name = subscriber.name
-                logger.error("The subscriber %r failed", name, exc_info=error)
-                job.errors.append(f"{name}: {type(error).__name__}: {_text(error)}")
+                job.errors.append((subscriber.name, error))
         return last
 
     def _call(self, job: Job, subscriber: Subscriber) -> BaseException | None:
@@ -127,10 +125,3 @@ class Worker(threading.Thread):
             "".join(traceback.format_stack(frame)) if frame else "(ended just now)",
         )
         return call
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001  A subscriber's error may be broken itself.
-        return "(an error that cannot be shown)"

@@ -3,9 +3,9 @@ What tracing costs a relay, per event.
 
     python -m tests.benchmarks.bench_tracing [--events 10000] [--rounds 3]
 
-A relay drains the same events, published inside a span, from PostgreSQL to RabbitMQ: with
-no SDK, and recording every span into a batch processor whose exporter does nothing. They
-take turns, and medians count. The servers are those of the tests.
+A relay drains the same events, published inside a span, from PostgreSQL to RabbitMQ:
+with no SDK, and recording every span into a batch processor whose exporter does
+nothing. They take turns, and medians count. The servers are those of the tests.
 """
 
 from __future__ import annotations

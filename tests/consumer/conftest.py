@@ -203,7 +203,7 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
     def run(running: Running) -> None:
         try:
             running.consumer.run()
-        except BaseException as error:  # noqa: BLE001  (the test looks at it)
+        except BaseException as error:  # noqa: BLE001
             running.errors.append(error)
         finally:
             connections.close_all()

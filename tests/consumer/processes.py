@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,10 @@ def consumer(
     *arguments: str,
     settings: str = "tests.consumer.process_settings",
     **environment: str,
-) -> Iterator[subprocess.Popen[str]]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """One process, killed in the end if it still runs."""
+    # A pipe that nobody reads would stop it.
+    output = tempfile.TemporaryFile()  # noqa: SIM115
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "django", "consume_events"),
@@ -37,12 +40,19 @@ def consumer(
             "PYTHONPATH": f"{ROOT}:{ROOT / 'testproject'}",
             **environment,
         },
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
-        text=True,
     )
+    process.output = output
     try:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        output.close()
+
+
+def said(process) -> str:
+    """What it wrote so far."""
+    process.output.seek(0)
+    return process.output.read().decode()

@@ -66,17 +66,25 @@ def test_bindings_are_added_named_when_unwanted_and_removed_on_request(
     db, broker, registry, consume, caplog
 ):
     subscribe("payment.*", "user.#", name="all")(lambda event: effect(db))
-    consume("payment.*", "user.#").finish()
+
+    def run(*patterns, **options):
+        """Until it has written its row, which it does when it takes deliveries."""
+        before = ConsumerProcess.objects.using(db).count()
+        running = consume(*patterns, **options)
+        wait_for(lambda: ConsumerProcess.objects.using(db).count() > before)
+        running.finish()
+
+    run("payment.*", "user.#")
 
     with caplog.at_level(logging.WARNING):
-        consume("payment.*").finish()
+        run("payment.*")
     assert "bound for 'user.#', which no subscriber wants" in caplog.text
     broker.publish(type="user.signup")
     assert wait_for(lambda: broker.depth() == 1)
 
     caplog.clear()
-    consume("payment.*", unbind=("user.#",)).finish()
-    consume("payment.*").finish()
+    run("payment.*", unbind=("user.#",))
+    run("payment.*")
     assert "no subscriber wants" not in caplog.text
     with pytest.raises(pika.exceptions.UnroutableError):
         broker.publish(type="user.signup")

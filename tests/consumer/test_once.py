@@ -16,7 +16,7 @@ from django_strangler.brokers.base import WorkQueue
 from django_strangler.brokers.rabbitmq import topology
 from tests.waiting import wait_for
 
-from .processes import consumer
+from .processes import consumer, said
 
 MESSAGES = int(os.environ.get("CONSUMED_MESSAGES", "2000"))
 KILLS = 5
@@ -70,9 +70,8 @@ def test_each_effect_happens_once_while_the_consumer_is_killed_five_times(
     with consumer(alias, broker, *DELAYS) as process:
         wait_for(lambda: effects.count() == MESSAGES and not broker.left(), timeout=600)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        assert process.wait(30) == 0, said(process)
 
-    assert process.returncode == 0, output
     assert effects.count() == MESSAGES
     assert Activity.objects.using(alias).get(type="total").count == MESSAGES
     assert broker.depth(".dead") == 0
@@ -86,8 +85,8 @@ def test_sigterm_ends_the_process_with_0_and_says_what_was_done(
         # The monolith's own subscriber counts it.
         wait_for(lambda: Activity.objects.using(postgresql_db).exists(), 30)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        assert process.wait(30) == 0, said(process)
+        output = said(process)
 
-    assert process.returncode == 0, output
     assert "Consuming 'receipts'" in output
     assert "handled 1 deliveries" in output

@@ -63,6 +63,8 @@ class RabbitMQSource(Source):
         self._closing.set()
         if session := self._session:
             session.finish()
+        if self._thread.ident is None:
+            return
         self._thread.join(timeout)
         if self._thread.is_alive() and (session := self._session):
             session.abort()
@@ -93,12 +95,15 @@ class RabbitMQSource(Source):
         self, delivery: Delivery, step: int | None, notes: Mapping[str, Header]
     ) -> None:
         name = self.queue.name
+        properties = copies.properties(delivery, notes)
+        if properties.type is None:
+            properties.type = delivery.routing_key  # Lost on the way back, otherwise.
         copy = Copy(
             delivery.tag,
             topology.dead_name(name)
             if step is None
             else topology.retry_name(name, step),
-            copies.properties(delivery, notes),
+            properties,
             delivery.body,
         )
         session = self._session

@@ -1,0 +1,89 @@
+"""The door: what it refuses, and with which exit code."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.test import override_settings
+
+from django_strangler import subscribe
+from django_strangler.inbox import consumer as consumer_module
+from tests.waiting import wait_for
+
+from .processes import consumer, said
+
+pytestmark = pytest.mark.django_db
+
+
+def refused(*arguments: str, url: str = "amqp://127.0.0.1:1") -> CommandError:
+    with (
+        override_settings(STRANGLER={"BROKER_URL": url}),
+        pytest.raises(CommandError) as raised,
+    ):
+        call_command("consume_events", "--queue", "receipts", *arguments)
+    return raised.value
+
+
+def test_without_subscribers_there_is_nothing_to_consume(registry):
+    error = refused()
+
+    assert "There are no subscribers" in str(error)
+    assert error.returncode == 1
+
+
+def test_a_module_that_cannot_be_imported_is_named(registry):
+    subscribe("payment.*", name="any")(print)
+    registry.broken_modules["shop.subscribers"] = "ImportError: no shop"
+
+    assert "shop.subscribers cannot be imported" in str(refused())
+
+
+def test_a_wanted_pattern_is_not_unbound(registry):
+    subscribe("payment.*", name="any")(print)
+
+    assert refused("--unbind", "payment.*").returncode == 2
+
+
+@pytest.mark.parametrize("url", ["local://", "memory://"])
+def test_a_broker_without_queues_is_refused(registry, url):
+    subscribe("payment.*", name="any")(print)
+
+    assert "no queues to consume from" in str(refused(url=url))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ["--prefetch", "0"],
+        ["--threads", "x"],
+        ["--retry-delays", "-1"],
+        ["--queue", "amq.mine"],
+        ["--queue", "x" * 300],
+    ],
+)
+def test_wrong_options_are_usage_errors(registry, bad):
+    subscribe("payment.*", name="any")(print)
+
+    refused(*bad)
+
+
+def test_an_unreachable_broker_is_waited_for_until_the_process_is_stopped(
+    postgresql_db, broker
+):
+    broker.url = "amqp://127.0.0.1:1"
+    with consumer(postgresql_db, broker) as process:
+        wait_for(lambda: "cannot be reached" in said(process), 20)
+        process.terminate()
+
+        assert process.wait(20) == 0, said(process)
+
+
+def test_queues_that_cannot_be_used_end_the_process_with_1(postgresql_db, broker):
+    with consumer(postgresql_db, broker, "--no-declare") as process:
+        assert process.wait(20) == 1, said(process)
+        assert "cannot be used: NOT_FOUND" in said(process)
+
+
+def test_the_tick_is_short_enough_for_pauses():
+    assert min(consumer_module.IN_PLACE) >= consumer_module.TICK
