@@ -10,7 +10,7 @@ from django_strangler.outbox import retention
 from django_strangler.outbox.relay import Relay
 
 
-@shared_task(name="django_strangler.drain_outbox", ignore_result=True)
+@shared_task(ignore_result=True)
 def drain_outbox(database: str = "default") -> int:
     """
     Relay what is due in the lanes that nobody holds; says how many were confirmed.
@@ -21,7 +21,7 @@ def drain_outbox(database: str = "default") -> int:
     return Relay(database, steady=False).drain().confirmed
 
 
-@shared_task(name="django_strangler.prune_outbox", ignore_result=True)
+@shared_task(ignore_result=True)
 def prune_outbox(database: str = "default") -> int:
     """Delete what RETENTION and INBOX_RETENTION no longer keep; says how many rows."""
     settings = conf.current()

@@ -18,7 +18,9 @@ def vacuum_often(apps, schema_editor):
     schema_editor.execute(
         f"ALTER TABLE {schema_editor.quote_name(table)} SET ("
         "autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.01, "
-        "autovacuum_analyze_threshold = 1000, autovacuum_analyze_scale_factor = 0.02)"
+        "autovacuum_analyze_threshold = 1000, autovacuum_analyze_scale_factor = 0.02, "
+        # To give empty pages back, it would lock publishers out for a moment.
+        "vacuum_truncate = false)"
     )
 
 

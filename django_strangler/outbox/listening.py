@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler import conf
 
+from .timeouts import share_watch
 from .wakeup import CHANNEL
 
 logger = logging.getLogger("django_strangler.outbox.relay")
@@ -109,7 +110,7 @@ class Wakeup:
 
     def _notify_from_outside(self, payload: str) -> None:
         other = self._connection.copy()
-        other.execute_wrappers = list(self._connection.execute_wrappers)
+        share_watch(self._connection, other)
         try:
             with other.cursor() as cursor:
                 cursor.execute(f"NOTIFY {CHANNEL}, '{payload}'")

@@ -58,6 +58,14 @@ def own_connection(
         connection.settings_dict = before
 
 
+def share_watch(connection: BaseDatabaseWrapper, other: BaseDatabaseWrapper) -> None:
+    """Watch another connection of this thread as well."""
+    for wrapper in connection.execute_wrappers:
+        watch = getattr(wrapper, "__self__", None)
+        if isinstance(watch, _Watch):
+            watch.guard(other)
+
+
 class _Watch:
     """
     Cuts a connection whose server takes a statement and never answers.
@@ -77,12 +85,32 @@ class _Watch:
         )
 
     def __enter__(self) -> None:
-        self._connection.execute_wrappers.append(self._execute)
+        self.guard(self._connection)
         self._thread.start()
 
     def __exit__(self, *error: object) -> None:
         self._done.set()
         self._connection.execute_wrappers.remove(self._execute)
+        del self._connection.init_connection_state
+
+    def guard(self, connection: BaseDatabaseWrapper) -> None:
+        """Watch its statements, and those that Django makes when it connects."""
+        connection.execute_wrappers.append(self._execute)
+        set_up = connection.init_connection_state
+
+        def init_connection_state() -> None:
+            with self._waiting_for(connection):
+                set_up()
+
+        connection.init_connection_state = init_connection_state  # type: ignore[method-assign]
+
+    @contextlib.contextmanager
+    def _waiting_for(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        self._waiting = connection, time.monotonic()
+        try:
+            yield
+        finally:
+            self._waiting = None
 
     def _execute(
         self,
@@ -92,12 +120,8 @@ class _Watch:
         many: bool,
         context: dict[str, Any],
     ) -> Any:
-        # Not always our own: a copy of it inherits the watch.
-        self._waiting = context["connection"], time.monotonic()
-        try:
+        with self._waiting_for(context["connection"]):
             return execute(sql, params, many, context)
-        finally:
-            self._waiting = None
 
     def _watch(self) -> None:
         while not self._done.wait(min(1.0, self._seconds / 4)):

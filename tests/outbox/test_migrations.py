@@ -35,6 +35,7 @@ def test_postgresql_tidies_the_table_up_often(postgresql_db):
         [options] = cursor.fetchone()
 
     assert "autovacuum_vacuum_scale_factor=0.01" in options
+    assert "vacuum_truncate=false" in options
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb", "sqlite"])

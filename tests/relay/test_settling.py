@@ -6,6 +6,7 @@ from datetime import timedelta
 from unittest import mock
 
 import pytest
+from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
 from django.utils import timezone
@@ -56,6 +57,23 @@ def test_an_unroutable_event_is_parked_and_others_go_on(
     assert (event.state, event.parked_reason) == ("parked", "unroutable")
     assert "replay_events --unroutable" in event.last_error
     assert (totals.confirmed, totals.parked) == (2, 1)
+
+
+def test_replayed_unroutable_events_are_sent_in_order(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    far.bind("mail", "payment.*")
+    lost = publish(any_db, *["a"] * 20, "b", type="user.created")
+    make_relay(any_db, far).drain()
+    far.bind("users", "user.*")
+
+    call_command("replay_events", "--unroutable", "--no-input", database=any_db)
+    make_relay(any_db, far).drain()
+
+    sent = rows_sent(far)
+    assert sorted(sent) == lost
+    assert [row for row in sent if row != lost[-1]] == lost[:-1]
+    assert not pending(any_db)
 
 
 def test_unroutable_types_may_be_ignored_by_pattern(

@@ -103,7 +103,9 @@ class PostgreSQLStore(Store):
 
     def _execute(self, statement: str, *names: str) -> None:
         identifiers = map(sql.Identifier, names)
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with psycopg.connect(
+            self.url, autocommit=True, connect_timeout=20
+        ) as connection:
             connection.execute(sql.SQL(statement).format(*identifiers))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ def test_a_short_torture_loses_nothing_and_keeps_the_order():
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture", "--seconds", "15", "--seed", "7"],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'testproject'}"},
         capture_output=True,
         text=True,
         timeout=300,
