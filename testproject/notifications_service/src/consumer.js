@@ -4,7 +4,7 @@ const { setTimeout: sleep } = require('node:timers/promises');
 const amqp = require('amqplib');
 const { Poison, isMoved, readEvent } = require('./events');
 const { TYPES, compose } = require('./mails');
-const { isOutage, recordOnce } = require('./store');
+const { Outage, recordOnce } = require('./store');
 
 const QUEUE = 'notifications';
 const PREFETCH = 20;
@@ -85,6 +85,7 @@ class Consumer {
     });
     Object.assign(this, { connection, channel, tag: consumerTag });
     this.log.info(`Consuming ${this.queue}`);
+    if (this.stopping.signal.aborted) await this.stop(); // It was asked to meanwhile.
     await ended;
   }
 
@@ -95,7 +96,7 @@ class Consumer {
         await this.handle(message);
         return this.answer(() => channel.ack(message));
       } catch (error) {
-        if (error instanceof Poison || !isOutage(error)) {
+        if (!(error instanceof Outage)) {
           this.log.error(`${message.properties.messageId} is given up: ${error.message}`);
           return this.answer(() => channel.reject(message, false));
         }

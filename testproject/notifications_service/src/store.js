@@ -1,6 +1,6 @@
 'use strict';
 
-const { Pool } = require('pg');
+const { DatabaseError, Pool } = require('pg');
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS inbox (
@@ -29,15 +29,19 @@ async function migrate(pool) {
   await pool.query(`SELECT pg_advisory_xact_lock(8005); ${SCHEMA}`);
 }
 
+/** The database is to blame, and not what it was asked. */
+class Outage extends Error {}
+
 /**
  * Record the event and write its mail, both or neither; says whether it was new.
  *
  * The record comes first: the same event at the same time waits here for the other.
  */
 async function recordOnce(pool, event, mail) {
-  const client = await pool.connect();
+  let client;
   let broken;
   try {
+    client = await pool.connect();
     await client.query('BEGIN');
     const { rowCount } = await client.query(
       'INSERT INTO inbox (message_id) VALUES ($1) ON CONFLICT DO NOTHING',
@@ -53,16 +57,16 @@ async function recordOnce(pool, event, mail) {
     return rowCount === 1;
   } catch (error) {
     broken = error;
-    throw error;
+    throw isOutage(error) ? new Outage(error.message, { cause: error }) : error;
   } finally {
-    client.release(broken); // With an error, the connection is closed, and rolls back.
+    client?.release(broken); // With an error, the connection is closed, and rolls back.
   }
 }
 
-/** Whether the database is to blame, and not what it was asked. */
 function isOutage(error) {
-  // SQLSTATE: connection, resources, operator intervention. Otherwise a system's code.
-  return /^(08|53|57P)|^E[A-Z]+$/.test(error.code ?? '') || /terminated|timeout/.test(error.message);
+  // What the server did not say comes from the connection. Of what it says, by SQLSTATE:
+  // connection, a standby after a failover, deadlock, resources, operator intervention.
+  return !(error instanceof DatabaseError) || /^(08|25006|40|53|57P)/.test(error.code);
 }
 
-module.exports = { isOutage, migrate, openPool, recordOnce };
+module.exports = { Outage, migrate, openPool, recordOnce };

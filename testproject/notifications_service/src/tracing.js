@@ -24,7 +24,9 @@ class FileExporter {
       const { traceId, spanId } = span.spanContext();
       const { name, kind, attributes } = span;
       const parentId = span.parentSpanContext?.spanId ?? null;
-      return `${JSON.stringify({ name, kind, traceId, spanId, parentId, attributes })}\n`;
+      const [start, end] = [span.startTime, span.endTime].map(([s, ns]) => s + ns / 1e9);
+      const line = { name, kind, traceId, spanId, parentId, start, end, attributes };
+      return `${JSON.stringify(line)}\n`;
     });
     fs.appendFile(this.path, lines.join(''), (error) =>
       done({ code: error ? 1 : 0, error }),

@@ -7,13 +7,14 @@ const { after, before, beforeEach, test } = require('node:test');
 const { setTimeout: sleep } = require('node:timers/promises');
 const amqp = require('amqplib');
 const { Consumer } = require('../src/consumer');
-const { migrate, openPool } = require('../src/store');
+const { Outage, migrate, openPool, recordOnce } = require('../src/store');
 
 const { BROKER_URL, DATABASE_URL } = process.env;
 const skip = BROKER_URL && DATABASE_URL ? false : 'BROKER_URL and DATABASE_URL are not set';
 const names = { exchange: `test-${randomUUID()}`, queue: `test-${randomUUID()}` };
 const silent = { info() {}, error() {} };
 let pool, connection, channel, consumer, running;
+let settled = 0;
 
 async function eventually(condition, what) {
   const deadline = Date.now() + 15_000;
@@ -25,8 +26,19 @@ async function eventually(condition, what) {
   }
 }
 
+/** Every delivery is done with: none is left to write into the next test's tables. */
+const done = (deliveries) =>
+  eventually(() => settled === deliveries, `${deliveries} deliveries`);
+
 const count = async (table) =>
   Number((await pool.query(`SELECT count(*) FROM ${table}`)).rows[0].count);
+
+class Counted extends Consumer {
+  async settle(...delivery) {
+    await super.settle(...delivery);
+    settled += 1;
+  }
+}
 
 function publish(body, { type = 'payment.completed', headers, ...properties } = {}) {
   const messageId = randomUUID();
@@ -46,12 +58,16 @@ before(async () => {
   await Promise.all([migrate(pool), migrate(pool)]);
   connection = await amqp.connect(BROKER_URL);
   channel = await connection.createChannel();
-  consumer = new Consumer({ url: BROKER_URL, pool, log: silent, ...names });
+  consumer = new Counted({ url: BROKER_URL, pool, log: silent, ...names });
   running = consumer.run();
   await eventually(() => consumer.channel, 'a consumer');
 });
 
-beforeEach(() => skip || pool.query('TRUNCATE mails, inbox'));
+beforeEach(async () => {
+  if (skip) return;
+  settled = 0;
+  await pool.query('TRUNCATE mails, inbox');
+});
 
 after(async () => {
   if (skip) return;
@@ -72,7 +88,8 @@ test('an event becomes one mail, however often it comes', { skip }, async () => 
   for (let n = 0; n < 4; n++) publish(PAYMENT, { messageId });
   publish({ userId: 8 }, { type: 'user.signup' });
 
-  await eventually(async () => (await count('inbox')) === 2, 'two records');
+  await done(6);
+  assert.equal(await count('inbox'), 2);
   const { rows } = await pool.query('SELECT user_id, subject FROM mails ORDER BY user_id');
   assert.deepEqual(rows, [
     { user_id: '7', subject: 'You paid 9.90 EUR' },
@@ -84,7 +101,7 @@ test('what the monolith still serves is left alone', { skip }, async () => {
   publish(PAYMENT, { headers: { 'flag-notifications-v2': 'off' } });
   publish({ userId: 8 }, { type: 'user.signup' });
 
-  await eventually(async () => (await count('mails')) === 1, 'a mail');
+  await done(2);
   const { rows } = await pool.query('SELECT user_id FROM mails');
   assert.deepEqual(rows, [{ user_id: '8' }]);
 });
@@ -94,7 +111,8 @@ test('poison goes to the dead letters, and the rest goes on', { skip }, async ()
   publish(PAYMENT, { messageId: 'no uuid' });
   publish(PAYMENT);
 
-  await eventually(async () => (await count('mails')) === 1, 'a mail');
+  await done(5);
+  assert.equal(await count('mails'), 1);
   const dead = `${names.queue}.dead`;
   await eventually(
     async () => (await channel.checkQueue(dead)).messageCount === 4,
@@ -110,7 +128,16 @@ test('a cancelled consumer declares its queue again', { skip }, async () => {
 
   publish(PAYMENT);
 
-  await eventually(async () => (await count('mails')) === 1, 'a mail');
+  await done(1);
+  assert.equal(await count('mails'), 1);
+});
+
+test('who is stopped while it connects ends', { skip, timeout: 15_000 }, async () => {
+  const other = new Consumer({ url: BROKER_URL, pool, log: silent, ...names });
+  const ended = other.run();
+  await other.stop();
+
+  await ended;
 });
 
 test('a lost database connection loses nothing', { skip }, async () => {
@@ -120,6 +147,15 @@ test('a lost database connection loses nothing', { skip }, async () => {
      WHERE datname = current_database() AND pid <> pg_backend_pid()`,
   );
 
-  await eventually(async () => (await count('mails')) === 50, '50 mails');
+  await done(50);
+  assert.equal(await count('mails'), 50);
   assert.equal(await count('inbox'), 50);
+});
+
+test('a connection that ended before it was asked is an outage', { skip }, async () => {
+  const client = await pool.connect();
+  await client.end();
+  const event = { id: randomUUID() };
+
+  await assert.rejects(recordOnce({ connect: async () => client }, event, {}), Outage);
 });
