@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
@@ -57,6 +57,14 @@ class Outcome(NamedTuple):
     pause: float = 0.0  # With UNKNOWN: trying again within these seconds is in vain.
 
 
+class Finding(NamedTuple):
+    """What a doctor found: ``fine``, ``trouble``, or ``unknown``: it could not look."""
+
+    level: str
+    what: str
+    todo: str = ""  # The line that mends it.
+
+
 class Broker(ABC):
     """
     Carries events. Driven by one thread, the relay's, which it never keeps waiting.
@@ -65,6 +73,7 @@ class Broker(ABC):
     and mends itself; the relay waits for it without limit.
     """
 
+    system: ClassVar[str] = "custom"  # What spans call it.
     # Where events can be consumed from, if that is for another process to do.
     source: ClassVar[type[Source] | None] = None
     dead_letters: ClassVar[type[DeadLetterQueue] | None] = None
@@ -72,6 +81,13 @@ class Broker(ABC):
     def __init__(self, urls: Sequence[str], settings: Settings) -> None:
         self.urls = tuple(urls)
         self.settings = settings
+
+    @classmethod
+    def inspect(
+        cls, settings: Settings, types: Collection[str], management: str = ""
+    ) -> Iterable[Finding]:
+        """Look from outside, carrying nothing: how is it, and who takes these types?"""
+        return ()
 
     @abstractmethod
     def open(self) -> None:
@@ -89,7 +105,11 @@ class Broker(ABC):
     @property
     @abstractmethod
     def trouble(self) -> str:
-        """Why it is not ready, for people; empty when all is well."""
+        """
+        Why it is not ready, for people; empty when all is well.
+
+        Of one that is connected and takes nothing now, it begins with "blocked".
+        """
 
     @abstractmethod
     def send(self, events: Sequence[Outgoing]) -> None:
@@ -122,6 +142,7 @@ class Delivery(NamedTuple):
     headers: Mapping[Any, Any]
     body: bytes
     properties: Any  # The broker's own, for copies.
+    server: tuple[str, int] | None = None  # Who handed it over: host and port.
 
 
 PREFETCH = 50
@@ -148,6 +169,8 @@ class Source(ABC):
     What nobody was told about comes again: after a lost connection, or to another
     process. It mends itself; ``trouble`` says what is wrong meanwhile.
     """
+
+    system: ClassVar[str] = "custom"  # What spans call it.
 
     def __init__(
         self, urls: Sequence[str], settings: Settings, queue: WorkQueue

@@ -8,16 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db import DatabaseError, InterfaceError, connections
-
-from django_strangler import conf, tracing
+from django_strangler import conf
 from django_strangler.brokers.base import Delivery, Source
 from django_strangler.exceptions import BrokerError, ConsumerUnhealthy
+from django_strangler.logs import Sieve, fields
 
 from .decoding import Unreadable, read
 from .dispatch import Dispatch, Job
 from .failures import FAILED, NO_SUBSCRIBER, UNREADABLE, Record
-from .handling import DatabaseGone, inbox_alias
+from .handling import DatabaseGone
 from .presence import Presence
 from .subscribers import registry
 from .workers import Worker
@@ -27,7 +26,8 @@ logger = logging.getLogger("django_strangler.inbox")
 TICK = 0.1  # How often to look at threads and pauses, in seconds.
 IN_PLACE = (0.1, 0.5)  # Pauses before a failed delivery is tried again; its key waits.
 LONGEST_DATABASE_PAUSE = 5.0
-FLUSH = 10.0  # How long to wait in the end for copies to be confirmed.
+FLUSH = 10.0  # How long to wait in the end for copies to be confirmed,
+FAREWELL = 1.0  # and for the database.
 
 
 @dataclass
@@ -64,9 +64,10 @@ class Consumer:
         self._dispatch = Dispatch()
         self._workers: list[Worker] = []
         self._lost: list[Worker] = []
-        self._presence = Presence(source.queue)
+        self._presence = Presence(source)
         self._counting = threading.Lock()
         self._database_failures = 0
+        self._sieve = Sieve()
 
     def run(self) -> None:
         """Consume until asked to stop, then finish what is in hand."""
@@ -83,14 +84,10 @@ class Consumer:
         for _ in range(self._threads):
             self._start_worker()
         self.source.open(self._arrived)
+        self._presence.start()
 
     def _start_worker(self) -> None:
-        worker = Worker(
-            self._dispatch,
-            self.source.queue.name,
-            self.settings.exchange,
-            self._settle,
-        )
+        worker = Worker(self._dispatch, self.source, self._settle)
         self._workers.append(worker)
         worker.start()
 
@@ -103,11 +100,7 @@ class Consumer:
             self._watch(replace=False)
             threading.Event().wait(0.01)
         self.source.close(FLUSH)
-        try:
-            with tracing.untraced():
-                self._presence.leave()
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("The database failed: %s", error)
+        self._presence.leave(FAREWELL)
         self.on_progress(self.totals)
 
     # The driver's thread.
@@ -115,17 +108,7 @@ class Consumer:
     def _tick(self) -> None:
         self._dispatch.resume(time.monotonic())
         self._watch(replace=True)
-        if self.source.ready:
-            self._show_presence()
         self.on_progress(self.totals)
-
-    def _show_presence(self) -> None:
-        try:
-            with tracing.untraced():
-                self._presence.show()
-        except (DatabaseError, InterfaceError):
-            # The workers wait for it, and say so.
-            connections[inbox_alias()].close()
 
     def _watch(self, *, replace: bool) -> None:
         """Give up threads whose subscriber does not return."""
@@ -182,13 +165,11 @@ class Consumer:
         elif isinstance(error, DatabaseGone):
             self._wait_for_database(job, error)
         elif job.tries < len(IN_PLACE):
-            for name, raised in job.errors:
-                logger.info("%r failed and is tried again: %s", name, _text(raised))
+            self._log(job, logging.INFO, "%r failed and is tried again: %s%s")
             job.tries += 1
             self._dispatch.pause(job, time.monotonic() + IN_PLACE[job.tries - 1])
         else:
-            for name, raised in job.errors:
-                logger.error("The subscriber %r failed", name, exc_info=raised)
+            self._log(job, logging.ERROR, "The subscriber %r failed: %s%s")
             self._give_up(job, FAILED, "; ".join(_shown(*each) for each in job.errors))
 
     def _give_up(self, job: Job, reason: str, error: str) -> None:
@@ -205,14 +186,28 @@ class Consumer:
     def _bury(
         self, delivery: Delivery, record: Record, reason: str, error: str
     ) -> None:
-        logger.error(
-            "The delivery %.100r became a dead letter (%s): %s",
-            delivery.id,
-            reason,
-            error,
-        )
+        more = self._sieve.passes(reason, delivery.routing_key)
+        if more is not None:
+            logger.error(
+                "The delivery %.100r became a dead letter (%s): %s%s",
+                delivery.id,
+                reason,
+                error,
+                more,
+                extra=fields(delivery.id, delivery.type, delivery.headers),
+            )
         self.source.move(delivery, None, record.notes(reason, error))
         self._count(dead=1)
+
+    def _log(self, job: Job, level: int, text: str) -> None:
+        """Who failed; with where it did, once that is no passing trouble."""
+        extra = fields(job.event.id, job.event.type, job.delivery.headers)
+        for name, raised in job.errors:
+            more = self._sieve.passes(level, name, type(raised))
+            if more is not None:
+                where = raised if level >= logging.ERROR else None
+                given = (name, _text(raised), more)
+                logger.log(level, text, *given, exc_info=where, extra=extra)
 
     def _count(self, *, handled: int = 0, retried: int = 0, dead: int = 0) -> None:
         with self._counting:

@@ -6,12 +6,15 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from typing import Any
 
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger("django_strangler.inbox")
+
+PATIENCE = 2.0  # How long a server may take to end a statement, in seconds.
 
 
 def cut(connection: BaseDatabaseWrapper) -> None:
@@ -35,17 +38,29 @@ def _sqlite(raw: Any, alias: str) -> None:
 
 
 def _mysql(raw: Any, alias: str) -> None:
-    # Or a statement that waits for a lock goes on, with the inbox row it inserted.
-    with contextlib.suppress(DatabaseError), connections[alias].cursor() as cursor:
-        cursor.execute("KILL %s", [raw.thread_id()])
+    # Or a statement that waits for a lock goes on, with the inbox row it inserted. Its
+    # own thread: the server may be one that never answers.
+    killer = threading.Thread(target=_kill, args=[raw.thread_id(), alias], daemon=True)
+    killer.start()
+    killer.join(PATIENCE)
     _by_socket(raw, alias)
+
+
+def _kill(number: int, alias: str) -> None:
+    try:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("KILL %s", [number])
+    except DatabaseError as error:
+        logger.warning("The connection to %r could not be killed: %s", alias, error)
+    finally:
+        connections[alias].close()
 
 
 def _by_socket(raw: Any, alias: str) -> None:
     # psycopg: what runs on the server ends as well. If not, the shutdown still counts.
     with contextlib.suppress(Exception):
         if hasattr(raw, "cancel_safe"):
-            raw.cancel_safe(timeout=2.0)
+            raw.cancel_safe(timeout=PATIENCE)
         elif hasattr(raw, "cancel"):
             raw.cancel()
     own = getattr(raw, "_sock", None)  # PyMySQL

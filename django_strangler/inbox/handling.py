@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from django.db import (
     IntegrityError,
     InterfaceError,
@@ -21,6 +23,9 @@ from .models import InboxEntry
 from .subscribers import Subscriber
 
 _UUID = UUIDField()
+# Calls of this process by subscriber and outcome: handled, duplicate or failed.
+counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+
 _IN_ERROR = 3  # libpq's PQTRANS_INERROR, in psycopg 2 and 3.
 
 
@@ -55,12 +60,18 @@ def handle(subscriber: Subscriber, event: Event) -> bool:
             subscriber.handler(event)
             _check_unbroken(connection, subscriber)
     except _AlreadyHandled:
+        counts[subscriber.name, "duplicate"] += 1
         return False
     except (OperationalError, InterfaceError) as error:
         # Django may have connected anew while it left the transaction.
         if raw is None or connection.connection is not raw:
             raise DatabaseGone(str(error)) from error
+        counts[subscriber.name, "failed"] += 1
         raise
+    except BaseException:
+        counts[subscriber.name, "failed"] += 1
+        raise
+    counts[subscriber.name, "handled"] += 1
     return True
 
 

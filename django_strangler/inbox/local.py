@@ -19,6 +19,7 @@ from django.db import connections
 from django_strangler import tracing
 from django_strangler.brokers.base import Broker, Kind, Outcome, Outgoing
 from django_strangler.conf import Settings
+from django_strangler.logs import Sieve, fields
 
 from .decoding import decode
 from .handling import DatabaseGone, handle, inbox_alias
@@ -38,9 +39,14 @@ class LocalBroker(Broker):
     own thread calls them, one after the other.
     """
 
+    system = "local"
+
     def __init__(self, urls: Sequence[str], settings: Settings) -> None:
         super().__init__(urls, settings)
-        self.on_error: Callable[[Subscriber, BaseException], object] = _log_error
+        self.on_error: Callable[[Subscriber, BaseException, Outgoing], object] = (
+            self._log_error
+        )
+        self._sieve = Sieve()
         self._changed = threading.Condition()
         self._waiting: deque[Outgoing] = deque()
         self._outcomes: list[Outcome] = []
@@ -157,7 +163,7 @@ class LocalBroker(Broker):
             try:
                 with tracing.processing(
                     event.headers,
-                    system="local",
+                    system=self.system,
                     destination=subscriber.name,
                     id=outgoing.id,
                 ):
@@ -166,7 +172,7 @@ class LocalBroker(Broker):
                 connections[inbox_alias()].close()
                 return Outcome(row, Kind.UNKNOWN, f"the database failed: {error}")
             except (Exception, SystemExit) as error:  # noqa: BLE001  Told below.
-                self.on_error(subscriber, error)
+                self.on_error(subscriber, error, outgoing)
                 failures.append(
                     f"{subscriber.name}: {type(error).__name__}: {error}"[:500]
                 )
@@ -176,10 +182,15 @@ class LocalBroker(Broker):
             return Outcome(row, Kind.REJECTED, "; ".join(failures))
         return Outcome(row, Kind.CONFIRMED)
 
-
-def _log_error(subscriber: Subscriber, error: BaseException) -> None:
-    logger.error(
-        "The subscriber %r failed; it will be called again",
-        subscriber.name,
-        exc_info=error,
-    )
+    def _log_error(
+        self, subscriber: Subscriber, error: BaseException, event: Outgoing
+    ) -> None:
+        more = self._sieve.passes(subscriber.name, type(error))
+        if more is not None:
+            logger.error(
+                "The subscriber %r failed; it will be called again%s",
+                subscriber.name,
+                more,
+                exc_info=error,
+                extra=fields(event.id, event.type, event.headers, lane=event.lane),
+            )

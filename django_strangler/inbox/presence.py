@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
+from collections.abc import Callable
 
+from django.db import DatabaseError, InterfaceError, connections
 from django.db.models import QuerySet
 
-from django_strangler.brokers.base import WorkQueue
+from django_strangler import tracing
+from django_strangler.brokers.base import Source
 from django_strangler.clock import DatabaseNow
 
 from .handling import inbox_alias
@@ -19,18 +23,49 @@ logger = logging.getLogger("django_strangler.inbox")
 
 LENGTH = 30.0  # Seconds without a sign of life, and it counts as dead.
 FORGET_AFTER = 86400.0
+TICK = 0.1  # How often to look whether deliveries come, in seconds.
 
 
-class Presence:
-    """Keeps the row of one consumer."""
+class Presence(threading.Thread):
+    """
+    Keeps the row of one consumer.
 
-    def __init__(self, queue: WorkQueue) -> None:
-        self._queue = queue
+    On a thread of its own: a database that never answers must not keep the consumer's
+    own from giving up subscribers that wait for it as well.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(name="strangler-presence", daemon=True)
+        self._source, self._queue = source, source.queue
         self._row: ConsumerProcess | None = None
         self._shown = float("-inf")
+        self._leaving = threading.Event()
 
-    def show(self) -> None:
-        """Write it at first, and then now and then."""
+    def leave(self, timeout: float) -> None:
+        """Not alive any more; the row stays, as the memory of the queue's bindings."""
+        self._leaving.set()
+        if self.ident is not None:
+            self.join(timeout)
+
+    def run(self) -> None:
+        try:
+            with tracing.untraced():
+                while not self._leaving.wait(TICK):
+                    if self._source.ready:
+                        self._guarded(self._show)
+                self._guarded(self._expire)
+        finally:
+            connections.close_all()
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except (DatabaseError, InterfaceError) as error:
+            # The workers wait for it, and say so.
+            logger.debug("The database failed: %s", error)
+            connections[inbox_alias()].close()
+
+    def _show(self) -> None:
         if time.monotonic() < self._shown + LENGTH / 3:
             return
         if self._row is None:
@@ -71,8 +106,7 @@ class Presence:
         known = last.patterns.split() if last else []
         return [pattern for pattern in known if pattern not in wanted]
 
-    def leave(self) -> None:
-        """Not alive any more; the row stays, as the memory of the queue's bindings."""
+    def _expire(self) -> None:
         if self._row is not None:
             mine = self._rows().filter(token=self._row.token)
             mine.update(expires_at=DatabaseNow())

@@ -14,6 +14,8 @@ from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler import tracing
+from django_strangler.brokers.base import Source
+from django_strangler.logs import fields
 
 from .cutting import cut
 from .dispatch import Dispatch, Job
@@ -41,8 +43,7 @@ class Worker(threading.Thread):
     def __init__(
         self,
         dispatch: Dispatch,
-        queue: str,
-        exchange: str,
+        source: Source,
         report: Callable[[Job, BaseException | None], None],
     ) -> None:
         super().__init__(name="strangler-consumer", daemon=True)
@@ -50,8 +51,7 @@ class Worker(threading.Thread):
         self.call: Call | None = None
         self.lost = False
         self.connection: BaseDatabaseWrapper | None = None
-        self._dispatch, self._queue, self._exchange = dispatch, queue, exchange
-        self._report = report
+        self._dispatch, self._source, self._report = dispatch, source, report
 
     def run(self) -> None:
         try:
@@ -67,11 +67,13 @@ class Worker(threading.Thread):
         """Let everybody handle it who has not; the last error, if there is one."""
         last: BaseException | None = None
         job.errors.clear()
+        source, type = self._source, job.event.type
         with tracing.processing(
             job.event.headers,
-            system="rabbitmq",
-            destination=f"{self._exchange}:{job.event.type}:{self._queue}",
-            queue=self._queue,
+            system=source.system,
+            destination=f"{source.settings.exchange}:{type}:{source.queue.name}",
+            routing_key=type,
+            server=job.delivery.server,
             id=str(job.event.id),
             correlation_id=job.event.correlation_id,
             since=job.record.first,
@@ -123,5 +125,8 @@ class Worker(threading.Thread):
             timeout,
             call.job.event.id,
             "".join(traceback.format_stack(frame)) if frame else "(ended just now)",
+            extra=fields(
+                call.job.event.id, call.job.event.type, call.job.delivery.headers
+            ),
         )
         return call

@@ -7,7 +7,7 @@ most one event of a key is under way; those behind it wait here, or in the table
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ class Hold(NamedTuple):
 
     until: float
     lane: int
+    type: str
     is_due: bool  # Kept back for the broker's sake; its own time has come.
 
 
@@ -62,6 +63,11 @@ class Backlog:
     def held(self) -> int:
         """How many keys and rows are held."""
         return len(self._held)
+
+    def types_held(self) -> set[str]:
+        """Those to which much of what is held belongs."""
+        counts = Counter(hold.type for hold in self._held.values())
+        return {type for type, count in counts.items() if 10 * count >= self.held}
 
     @property
     def holds_due(self) -> bool:
@@ -106,7 +112,9 @@ class Backlog:
                 self._add_behind(event, wait)
             elif wait > 0:
                 # It waits for its next attempt, and its key with it.
-                self._held[key or event.row] = Hold(now + wait, event.lane, False)
+                self._held[key or event.row] = Hold(
+                    now + wait, event.lane, event.type, False
+                )
             else:
                 if key:
                     self._busy[key] = event.row
@@ -163,7 +171,9 @@ class Backlog:
     def hold(self, event: Outgoing, until: float, *, is_due: bool = False) -> None:
         """Keep it and its key back; what waits behind it is read again later."""
         self._free(event)
-        self._held[event.order_key or event.row] = Hold(until, event.lane, is_due)
+        self._held[event.order_key or event.row] = Hold(
+            until, event.lane, event.type, is_due
+        )
 
     def drop(self, event: Outgoing) -> None:
         """Forget it and what waits behind it; the table has them."""

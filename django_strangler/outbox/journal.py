@@ -9,22 +9,36 @@ from typing import Any
 
 from django_strangler import signals
 from django_strangler.brokers.base import Outgoing
+from django_strangler.logs import Sieve, fields
 
 logger = logging.getLogger("django_strangler.outbox.relay")
 
 
+sieve = Sieve()
+
+
 def log_parked(
-    sender: object, events: Sequence[Outgoing], reason: str, error: str, **kwargs: Any
+    sender: object,
+    events: Sequence[Outgoing],
+    reason: str,
+    error: str,
+    relay: str = "",
+    **kwargs: Any,
 ) -> None:
     """Say which types were parked, why, and what to do."""
     types = Counter(event.type for event in events)
+    first = events[0]
+    more = sieve.passes(reason, *types)
+    if more is None:
+        return
     logger.warning(
-        "Parked %d events (%s) as %s: %s",
+        "Parked %d events (%s) as %s: %s%s",
         len(events),
         ", ".join(f"{count} {type}" for type, count in types.most_common(5)),
         reason,
         error,
-        extra={"event_id": events[0].id, "event_type": events[0].type},
+        more,
+        extra=fields(first.id, first.type, first.headers, lane=first.lane, relay=relay),
     )
 
 

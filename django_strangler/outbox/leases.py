@@ -230,7 +230,13 @@ class Leases:
         if claimed:
             mine = self._lanes().filter(relay=self.token)
             self.lanes = frozenset(mine.values_list("number", flat=True))
-            logger.info("%s drains %d of %d lanes", self.name, len(self.lanes), LANES)
+            logger.info(
+                "%s drains %d of %d lanes",
+                self.name,
+                len(self.lanes),
+                LANES,
+                extra={"relay": self.name},
+            )
 
     def _read(self) -> tuple[dict[int, UUID | None], list[Other]]:
         """Lanes and relays in one statement."""

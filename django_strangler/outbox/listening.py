@@ -71,11 +71,12 @@ class Wakeup:
         raw: Any = self._connection.connection
         if raw is not self._tried and raw is not None:
             self._tried, self._listening = raw, None
-            if self._can_listen() and self._passes_self_test(raw):
+            if self.can_listen() and self._passes_self_test(raw):
                 self._listening = raw
         return self._listening
 
-    def _can_listen(self) -> bool:
+    def can_listen(self) -> bool:
+        """Whether the database and its driver have what it takes."""
         connection = self._connection
         if connection.vendor != "postgresql" or connection.in_atomic_block:
             return False

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # One index for the relay, the prune, the parked and the charts; see
 # docs/decisions/0002-one-index.md before adding another.
 INDEX = ("confirmed_at", "parked_at", "available_at", "id")
+INDEX_NAME = "strangler_outbox_queue"
 
 
 class OutboxQuerySet(models.QuerySet["OutboxEvent"]):
@@ -69,8 +70,12 @@ class OutboxEvent(models.Model):
     class Meta:
         verbose_name = _("event")
         verbose_name_plural = _("events")
-        permissions = [("view_payload", "Can view the payload of events")]
-        indexes = [models.Index(fields=INDEX, name="strangler_outbox_queue")]
+        permissions = [
+            ("view_payload", "Can view the payload of events"),
+            ("replay_event", "Can replay events"),
+            ("discard_event", "Can discard parked events"),
+        ]
+        indexes = [models.Index(fields=INDEX, name=INDEX_NAME)]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"

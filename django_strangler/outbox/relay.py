@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from django.db import DatabaseError, Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler import conf, tracing
-from django_strangler.brokers import Broker, Outgoing, make_broker
+from django_strangler.brokers import Broker, make_broker
 from django_strangler.exceptions import BrokerUnreachable, InsideTransaction
 
 from .backlog import Backlog
@@ -27,24 +26,19 @@ from .backoff import backoff
 from .leases import Leases
 from .listening import Wakeup
 from .passing import is_passing
+from .reading import READ_PAUSE, Reading
+from .sending import Sending
 from .settling import Settling
 from .settling import Totals as Totals
-from .store import Due, Store
+from .store import Store
 from .transactions import a_test_never_commits
 from .troubles import Trouble
 
 logger = logging.getLogger("django_strangler.outbox.relay")
 
-WINDOW_BYTES = 32 * 1024 * 1024
-BODIES_AT_ONCE = 8 * 1024 * 1024
-LOOK_PAUSE = 0.08  # The longest pause between two looks while events are under way.
-READ_PAUSE = 0.01  # Between two reads, while there is still something to send.
 UNREADY_PAUSE = 0.1
-AWAKE = 1.0  # After NOTIFY: how long to look every READ_PAUSE.
-HELD_AT_MOST = 20_000
 FAREWELL = 1.5  # Seconds to wait for confirms when asked to stop.
 SILENCE = 60.0  # The longest that drain() waits for a broker that says nothing.
-OUTCOME_TIMEOUT = 300.0  # Brokers have shorter ones; an outcome may never come.
 LAST_LOOKS = 30.0  # How long drain() goes on when ever more is published.
 DATABASE_PAUSE = 5.0  # The longest between two attempts to reach the database.
 
@@ -76,28 +70,26 @@ class Relay:
         )
         self.backlog = Backlog(capacity=4 * self.settings.batch_size)
         self.wakeup = Wakeup(self.connection, self.stop, self.settings)
-        self._settling = Settling(
-            self.backlog, self.store, self.leases, self.settings, monotonic
-        )
+        own = (self.backlog, self.store, self.leases)
+        self._reading = Reading(*own, self.settings, monotonic)
+        self._sending = Sending(*own, self.broker, self.settings, self.stop, monotonic)
+        self._settling = Settling(*own, self.settings, monotonic)
         self._monotonic = monotonic
         self._prepared: object = None  # The driver's connection that was set up.
-        self._drains = False  # Do not poll, but come to an end.
         self._caught_up_at: float | None = None
-        self._found = False
-        self._has_more_delayed = True
-        self._read_at = float("-inf")
-        self._look_pause = READ_PAUSE
-        self._poll_at = float("-inf")
-        self._awake_until = float("-inf")
-        self._sent_at: deque[tuple[float, list[int]]] = deque()
         self._database_error: Exception | None = None
+        self._fields = {"relay": self.leases.name}
         self._database_trouble = Trouble(
-            logger, over=f"The database {alias!r} is back", monotonic=monotonic
+            logger,
+            over=f"The database {alias!r} is back",
+            fields=self._fields,
+            monotonic=monotonic,
         )
         self._broker_trouble = Trouble(
             logger,
             over="The broker takes events again",
             after=1.0,  # To connect takes a moment.
+            fields=self._fields,
             monotonic=monotonic,
         )
 
@@ -122,7 +114,7 @@ class Relay:
         seconds. What is held for a later attempt is not waited for. What is published
         meanwhile, by subscribers for instance, is relayed as well, for half a minute.
         """
-        self._drains = True
+        self._reading.polls = False
         with self._at_work():
             self._drain(patience)
         return self.totals
@@ -153,7 +145,7 @@ class Relay:
             return False
         if not self.leases.lanes:
             return True  # Others hold them all.
-        if self.backlog.has_more or self._has_more_delayed:
+        if self.backlog.has_more or self._reading.has_more_delayed:
             return False
         # What is held for the broker's sake is due; for its next attempt, it is not.
         if not self.backlog.is_empty or self.backlog.holds_due:
@@ -161,10 +153,10 @@ class Relay:
         now = self._monotonic()
         if self._caught_up_at is None:
             self._caught_up_at = now
-        if self._found and now < self._caught_up_at + LAST_LOOKS:
+        if self._reading.found and now < self._caught_up_at + LAST_LOOKS:
             # Who handled those may have published more.
-            self._found = False
-            self.backlog.has_more = self._has_more_delayed = True
+            self._reading.found = False
+            self._reading.look_again()
             return False
         return True
 
@@ -181,7 +173,8 @@ class Relay:
         self._report_broker()
         busy = self._settling.settle(self.broker.outcomes(0))
         busy |= self._settling.mark()
-        self._give_up_outcomes()
+        for rows in self._sending.overdue():
+            self._settling.give_up_waiting(rows)
         self.on_progress(self.totals)
         if self.leases.leaving:
             self._hand_over()
@@ -193,14 +186,14 @@ class Relay:
             self.backlog.forget_unsent()
             self._settling.settle(self.broker.outcomes(UNREADY_PAUSE))
             return True
-        busy |= self._read()
-        busy |= self._send()
+        busy |= self._reading.read()
+        busy |= self._sending.send()
         # While the broker works, wait for it, but not beyond what else is to be done.
         if self.backlog.sent and self._settling.settle(
             self.broker.outcomes(READ_PAUSE)
         ):
             # The next of a key that waited for its confirm goes at once.
-            self._send()
+            self._sending.send()
         return busy or not self.backlog.is_empty
 
     def _prepare(self) -> None:
@@ -216,117 +209,7 @@ class Relay:
             self.backlog.forget_lanes(change.lost)
             self._settling.forget_misses()
         if change.gained:
-            self.backlog.has_more = self._has_more_delayed = True
-
-    def _read(self) -> bool:
-        backlog, now, batch = self.backlog, self._monotonic(), self.settings.batch_size
-        backlog.release(now)
-        if backlog.ready >= batch or backlog.held >= HELD_AT_MOST:
-            return False
-        pause = READ_PAUSE if backlog.has_more else self._look_pause
-        if now < self._read_at + pause and backlog.unmarked:
-            return False
-        polls = now >= self._poll_at and not self._drains
-        is_awake = now < self._awake_until and not self._drains
-        lanes = self.leases.lanes - self.leases.leaving
-        if not lanes or not (
-            polls or is_awake or backlog.has_more or self._has_more_delayed
-        ):
-            return False
-        self._read_at = now
-        known = backlog.known_rows()
-        found = 0
-        if polls or is_awake or backlog.has_more:
-            limit = 4 * batch
-            due = self.store.read(
-                lanes,
-                limit,
-                without_rows=known,
-                without_keys=backlog.left_out_keys(),
-                parked_hold=self.settings.parked_holds_key,
-            )
-            found += self._add(due, now)
-            backlog.has_more = len(due) == limit
-        if polls or self._has_more_delayed:
-            due = self.store.read_delayed(lanes, batch, without_rows=known)
-            found += self._add(due, now)
-            self._has_more_delayed = len(due) == batch
-        if polls:
-            self._poll_at = now + self.settings.poll_interval
-        if found:
-            self._found = True
-            self._awake_until = now + AWAKE
-        # With events under way, looks in vain become rarer.
-        longer = min(2 * self._look_pause, LOOK_PAUSE)
-        self._look_pause = READ_PAUSE if found else longer
-        return found > 0
-
-    def _add(self, due: list[Due], now: float) -> int:
-        self.backlog.add(due, now)
-        return len(due)
-
-    def _send(self) -> bool:
-        backlog = self.backlog
-        room = self.settings.window - backlog.unmarked
-        # In batches, so that the broker begins while the rest is prepared.
-        events = backlog.take(min(room, self.settings.batch_size), WINDOW_BYTES)
-        if not events:
-            return False
-        self._sent_at.append((self._monotonic(), [event.row for event in events]))
-        # One event of a key at most is under way, so these may go before those.
-        self._hand_to_broker([event for event in events if event.body is not None])
-        large = [event for event in events if event.body is None]
-        try:
-            while large:
-                large = self._send_large(large)
-        except Error:
-            self._take_back(large)
-            raise
-        return True
-
-    def _send_large(self, events: list[Outgoing]) -> list[Outgoing]:
-        """Fetch some bodies and send them; returns the rest."""
-        count = size = 0
-        while count < len(events) and (not count or size < BODIES_AT_ONCE):
-            size += events[count].size
-            count += 1
-        bodies = self.store.bodies(event.row for event in events[:count])
-        found = []
-        for event in events[:count]:
-            if event.row in bodies:
-                found.append(event._replace(body=bodies[event.row]))
-            elif self.backlog.land(event.row):
-                # Confirmed elsewhere, and deleted meanwhile.
-                self.backlog.finish(event)
-        self._hand_to_broker(found)
-        return events[count:]
-
-    def _hand_to_broker(self, events: list[Outgoing]) -> None:
-        # Looked at here, as late as can be: everything before may have taken long.
-        if self.leases.is_valid and not self.stop.is_set():
-            if events:
-                with tracing.sending(self.settings.exchange, len(events)):
-                    self.broker.send(events)
-        else:
-            self._take_back(events)
-
-    def _take_back(self, events: list[Outgoing]) -> None:
-        """They were not sent after all."""
-        for event in events:
-            if self.backlog.land(event.row):
-                self.backlog.drop(event)
-
-    def _give_up_outcomes(self) -> None:
-        """The seam allows that an outcome never comes."""
-        sent = self.backlog.sent
-        overdue = self._monotonic() - OUTCOME_TIMEOUT
-        while self._sent_at:
-            sent_at, rows = self._sent_at[0]
-            if any(row in sent for row in rows):
-                if sent_at > overdue:
-                    return
-                self._settling.give_up_waiting([row for row in rows if row in sent])
-            self._sent_at.popleft()
+            self._reading.look_again()
 
     # Coming and going
 
@@ -338,15 +221,13 @@ class Relay:
             self.leases.give_back(leaving)
 
     def _rest(self) -> None:
-        now = self._monotonic()
         pause = self.leases.seconds_at_rest
         if self.leases.lanes - self.leases.leaving:
-            awake = now < self._awake_until
-            pause = min(pause, READ_PAUSE if awake else self._poll_at - now)
+            pause = min(pause, self._reading.pause)
         if self.backlog.held_until is not None:
-            pause = min(pause, self.backlog.held_until - now)
+            pause = min(pause, self.backlog.held_until - self._monotonic())
         if self.wakeup.wait(max(pause, READ_PAUSE)):
-            self._awake_until = self._monotonic() + AWAKE
+            self._reading.wake()
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -380,6 +261,7 @@ class Relay:
                 self.connection.alias,
                 self.settings.lease,
                 error,
+                extra=self._fields,
             )
         finally:
             self.broker.close()

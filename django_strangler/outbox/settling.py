@@ -29,6 +29,7 @@ logger = logging.getLogger("django_strangler.outbox.relay")
 
 MARK_AFTER = 0.1  # Seconds that a confirmed event waits for others to be marked with.
 BACK_PRESSURE = 5.0  # The longest pause after a failure that is not the event's fault.
+REASON_LENGTH = 2000
 NOT_OURS = 1.0  # The pause where another relay knows better.
 
 UNROUTABLE = "unroutable"
@@ -70,7 +71,10 @@ class Settling:
         self._oldest_unmarked: float | None = None
         self._misses: dict[str | int, int] = {}  # In a row, by key or row.
         self._back_pressure = Trouble(
-            logger, over="No event is held back any more", monotonic=monotonic
+            logger,
+            over="No event is held back any more",
+            fields={"relay": leases.name},
+            monotonic=monotonic,
         )
 
     def settle(self, outcomes: Iterable[Outcome]) -> bool:
@@ -137,7 +141,8 @@ class Settling:
     def _settle_troubled(self, troubled: list[tuple[Outgoing, Outcome]]) -> None:
         unroutable: list[Outgoing] = []
         refused: dict[tuple[str, bool, int], list[Outgoing]] = defaultdict(list)
-        for event, outcome in troubled:
+        for event, said in troubled:
+            outcome = said._replace(reason=_shown(said.reason))
             if outcome.kind is Kind.UNKNOWN:
                 self._hold_back(event, outcome)
             elif outcome.kind is Kind.REJECTED:
@@ -214,8 +219,15 @@ class Settling:
                 events=[event for event in events if event.row in parked],
                 reason=reason,
                 error=error,
+                relay=self._leases.name,
             )
 
     def _ignores_unroutable(self, type: str) -> bool:
         rules = self._settings.unroutable.items()
         return next((r for p, r in rules if matches(p, type)), "park") == "ignore"
+
+
+def _shown(reason: str) -> str:
+    # What a broker says may hold what no database and no log takes.
+    text = reason.encode("ascii", "backslashreplace").decode().replace("\x00", "\\0")
+    return text[:REASON_LENGTH]

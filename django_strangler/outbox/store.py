@@ -23,13 +23,12 @@ from django_strangler.brokers.base import Outgoing
 from django_strangler.clock import now_sql, seconds_until_sql, stored
 
 from .backoff import backoff
+from .dialect import Dialect, id_list
 from .lanes import LANES
-from .models import INDEX, Lane, OutboxEvent
+from .models import Lane
 from .passing import is_passing
 
-LARGE = 16 * 1024  # Bodies over this are fetched when their turn comes.
 REPEATS = 5  # Of a mark that met a deadlock.
-_ERROR_LENGTH = 2000
 # Written so that no index fits it. With statistics of a quiet hour, a planner takes few
 # rows for pending, and would go through all of a new backlog at each mark.
 _PENDING = "(confirmed_at IS NULL) IS TRUE"
@@ -47,28 +46,8 @@ class Store:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        quote = connection.ops.quote_name
-        vendor = connection.vendor
-        self._vendor = vendor
-        self._table = quote(OutboxEvent._meta.db_table)
-        self._key = quote("key")
-        # How each sees that it can walk the index and stop after the limit: PostgreSQL
-        # wants all its columns, and else walks the primary key over every confirmed
-        # row; MariaDB wants those after the ones that are NULL, and else sorts all the
-        # pending rows.
-        self._in_order = self._in_delayed_order = ", ".join(INDEX)
-        if vendor == "mysql":
-            self._in_order, self._in_delayed_order = "id", "available_at, id"
-        # PostgreSQL converts both quicker than the driver does.
-        event_id, published_at = "event_id", "published_at"
-        if vendor == "postgresql":
-            event_id = "CAST(event_id AS text)"
-            published_at = "CAST(EXTRACT(EPOCH FROM published_at) * 1000000 AS bigint)"
-        self._columns = (
-            f"id, {event_id}, type, {self._key}, "
-            f"CASE WHEN size <= {LARGE} THEN body END, size, headers, correlation_id, "
-            f"{published_at}, attempts, lane"
-        )
+        self._sql = Dialect(connection)
+        self._table = self._sql.table
 
     def prepare(self) -> None:
         """
@@ -81,7 +60,7 @@ class Store:
             return
         if not connection.get_autocommit():
             connection.set_autocommit(True)
-        if self._vendor == "mysql":
+        if self.connection.vendor == "mysql":
             # Under REPEATABLE READ a mark would lock the gaps that publishers insert
             # into. PostgreSQL's only meet errors there, which are repeated.
             self._execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -95,48 +74,78 @@ class Store:
         *,
         without_rows: Collection[int] = (),
         without_keys: Collection[str] = (),
+        without_types: Collection[str] = (),
         parked_hold: bool = False,
     ) -> list[Due]:
         """
         The lowest pending events of these lanes, but for what is in memory already.
 
         Always from the lowest on: an older id may have committed since the last read,
-        and with it, in a later transaction, its successor.
+        and with it, in a later transaction, its successor. Of the types left out, no
+        event is overtaken by another of its key.
         """
-        where = self._lanes(lanes) + self._not_rows(without_rows)
-        params: list[Any] = []
+        sql = self._sql
+        where = _among_lanes(lanes) + sql.not_rows(without_rows)
+        where += sql.not_types(without_types)
+        params: list[Any] = [*without_types]
         if without_keys:
-            condition, param = self._not_keys(without_keys)
+            condition, param = sql.not_keys(without_keys)
             where += f" AND {condition}"
             params.append(param)
         if parked_hold:
             where += (
-                f" AND {self._exact_key()} NOT IN (SELECT {self._exact_key()} "
+                f" AND {sql.exact_key} NOT IN (SELECT {sql.exact_key} "
                 f"FROM {self._table} WHERE confirmed_at IS NULL AND "
-                f"parked_at IS NOT NULL AND available_at IS NULL AND {self._key} <> '')"
+                f"parked_at IS NOT NULL AND available_at IS NULL AND {sql.key} <> '')"
             )
-        return self._select(
-            f"{where} AND available_at IS NULL ORDER BY {self._in_order} "
+        due = self._select(
+            f"{where} AND available_at IS NULL ORDER BY {sql.in_order} "
             f"LIMIT {int(limit)}",
             params,
-            self._key,
+            sql.key,
         )
+        if not without_types:
+            return due
+        # Asked afterwards: whatever an event found above follows, is committed by now.
+        ahead = self._pending_of(without_types, {event.order_key for event, _ in due})
+        return [each for each in due if each.event.order_key not in ahead]
+
+    def _pending_of(self, types: Collection[str], keys: set[str]) -> set[str]:
+        """Those of these keys for which an event of these types is pending."""
+        keys.discard("")
+        if not keys:
+            return set()
+        condition, param = self._sql.among_keys(keys)
+        found = self._fetch(
+            f"SELECT MIN({self._sql.key}) FROM {self._table} "
+            "WHERE confirmed_at IS NULL AND parked_at IS NULL AND available_at IS NULL "
+            f"AND type IN ({', '.join(['%s'] * len(types))}) AND {condition} "
+            f"GROUP BY {self._sql.exact_key}",
+            [*types, param],
+        )
+        return {key for (key,) in found}
 
     def read_delayed(
-        self, lanes: Collection[int], limit: int, *, without_rows: Collection[int] = ()
+        self,
+        lanes: Collection[int],
+        limit: int,
+        *,
+        without_rows: Collection[int] = (),
+        without_types: Collection[str] = (),
     ) -> list[Due]:
         """Delayed events whose time has come; they stand outside the order."""
-        where = self._lanes(lanes) + self._not_rows(without_rows)
+        where = _among_lanes(lanes) + self._sql.not_rows(without_rows)
+        where += self._sql.not_types(without_types)
         return self._select(
-            f"{where} AND available_at <= {self._moment()} "
-            f"ORDER BY {self._in_delayed_order} LIMIT {int(limit)}",
-            [],
+            f"{where} AND available_at <= {self._sql.moment()} "
+            f"ORDER BY {self._sql.in_delayed_order} LIMIT {int(limit)}",
+            [*without_types],
             "''",
         )
 
     def bodies(self, rows: Iterable[int]) -> dict[int, str]:
         """The bodies of large events."""
-        wanted = f"WHERE id IN ({_list(rows)})"
+        wanted = f"WHERE id IN ({id_list(rows)})"
         return dict(self._fetch(f"SELECT id, body FROM {self._table} {wanted}"))
 
     # Marking
@@ -144,10 +153,10 @@ class Store:
     def confirm(self, rows: Iterable[int]) -> int:
         """A fact: it needs no lease, and may be repeated."""
         return self._mark(
-            f"UPDATE {self._table}{self._by_id()} "
+            f"UPDATE {self._table}{self._sql.by_id} "
             f"SET confirmed_at = {now_sql(self.connection)}, "
             f"parked_at = NULL, parked_reason = '' "
-            f"WHERE {self._among('id', rows)} AND {_PENDING}"
+            f"WHERE {self._sql.among('id', rows)} AND {_PENDING}"
         )
 
     def delete(self, rows: Iterable[int]) -> int:
@@ -156,13 +165,15 @@ class Store:
 
     def prune(self, rows: Iterable[int], older_than: float) -> int:
         """Delete those that are confirmed, and were that many seconds ago."""
-        return self._delete(rows, f" AND o.confirmed_at < {self._moment(-older_than)}")
+        return self._delete(
+            rows, f" AND o.confirmed_at < {self._sql.moment(-older_than)}"
+        )
 
     def old(
         self, older_than: float, limit: int, *, since: datetime | None = None
     ) -> list[tuple[int, datetime]]:
         """Rows that were confirmed that many seconds ago, and when; oldest first."""
-        where, params = f"confirmed_at < {self._moment(-older_than)}", []
+        where, params = f"confirmed_at < {self._sql.moment(-older_than)}", []
         if since is not None:
             where += " AND confirmed_at >= %s"
             params.append(stored(since, self.connection))
@@ -183,7 +194,7 @@ class Store:
             f"attempts = attempts + 1, last_error = %s, retry_at = {later}, "
             # A delayed event is found by its time.
             f"available_at = CASE WHEN available_at IS NULL THEN NULL ELSE {later} END",
-            [_shown(error)],
+            [error],
             rows,
             token,
         )
@@ -193,7 +204,7 @@ class Store:
         return self._opinion(
             f"attempts = attempts + 1, last_error = %s, parked_reason = %s, "
             f"parked_at = {now_sql(self.connection)}",
-            [_shown(error), reason],
+            [error, reason],
             rows,
             token,
         )
@@ -201,7 +212,7 @@ class Store:
     def parked_among(self, rows: Sequence[int]) -> set[int]:
         """Which of these rows are parked."""
         found = self._fetch(
-            f"SELECT id FROM {self._table} WHERE id IN ({_list(rows)}) "
+            f"SELECT id FROM {self._table} WHERE id IN ({id_list(rows)}) "
             "AND confirmed_at IS NULL AND parked_at IS NOT NULL"
         )
         return {row for (row,) in found}
@@ -213,8 +224,8 @@ class Store:
         # better by now.
         lane = self.connection.ops.quote_name(Lane._meta.db_table)
         return self._mark(
-            f"UPDATE {self._table}{self._by_id()} SET {assignments} "
-            f"WHERE {self._among('id', rows)} "
+            f"UPDATE {self._table}{self._sql.by_id} SET {assignments} "
+            f"WHERE {self._sql.among('id', rows)} "
             f"AND {_PENDING} AND parked_at IS NULL AND EXISTS "
             f"(SELECT 1 FROM {lane} WHERE {lane}.number = {self._table}.lane "
             f"AND {lane}.relay = %s)",
@@ -222,32 +233,22 @@ class Store:
         )
 
     def _delete(self, rows: Iterable[int], condition: str = "") -> int:
-        if self._vendor != "mysql":
-            return self._mark(
-                f"DELETE FROM {self._table} AS o WHERE {self._among('o.id', rows)}"
-                f"{condition}"
-            )
-        # DELETE takes no index hint, and would read a small table from end to end,
-        # waiting for each publisher on the way.
-        wanted = " UNION ALL ".join(f"SELECT {row} AS id" for row in sorted(rows))
-        return self._mark(
-            f"DELETE o FROM ({wanted}) AS w STRAIGHT_JOIN {self._table} AS o "
-            f"ON o.id = w.id{condition}"
-        )
+        return self._mark(self._sql.delete(rows, condition))
 
     # Plumbing
 
     def _select(self, where: str, params: Sequence[Any], order_key: str) -> list[Due]:
         wait = seconds_until_sql(self.connection, "retry_at")
         rows = self._fetch(
-            f"SELECT {self._columns}, {order_key}, "
-            f"CASE WHEN retry_at IS NULL THEN NULL ELSE {wait} END FROM {self._table} "
+            f"SELECT {self._sql.columns}, {order_key}, "
+            f"CASE WHEN retry_at IS NULL THEN NULL ELSE {wait} END "
+            f"FROM {self._table}{self._sql.by_queue} "
             f"WHERE confirmed_at IS NULL AND parked_at IS NULL{where}",
             params,
         )
         aware = _aware_converter(self.connection)
         # The text is what PostgreSQL gives; the others store it without its dashes.
-        id_text = str if self._vendor == "postgresql" else _uuid_text
+        id_text = str if self.connection.vendor == "postgresql" else _uuid_text
         return [
             Due(
                 Outgoing(
@@ -283,56 +284,6 @@ class Store:
             ) in rows
         ]
 
-    def _lanes(self, lanes: Collection[int]) -> str:
-        if len(lanes) == LANES:
-            return ""
-        return f" AND lane IN ({_list(sorted(lanes)) or 'NULL'})"
-
-    def _moment(self, seconds: float = 0.0) -> str:
-        """A time to compare a column with."""
-        now = now_sql(self.connection, f"{seconds:.6f}" if seconds else "")
-        # For a volatile function PostgreSQL would read every row; a subquery is asked
-        # once, and its answer looked up in the index.
-        return f"(SELECT {now})" if self._vendor == "postgresql" else now
-
-    def _among(self, column: str, rows: Iterable[int]) -> str:
-        # In the order of ids, in which everybody else locks rows as well.
-        ids = _list(sorted(rows))
-        if self._vendor == "postgresql":
-            # One constant is parsed and planned quicker than hundreds.
-            return f"{column} = ANY('{{{ids}}}'::bigint[])"
-        return f"{column} IN ({ids})"
-
-    def _not_rows(self, rows: Collection[int]) -> str:
-        if not rows:
-            return ""
-        if self._vendor == "postgresql":
-            # One constant is parsed quicker than thousands, and is hashed.
-            return f" AND id <> ALL('{{{_list(rows)}}}'::bigint[])"
-        # The sum keeps MariaDB from making a thousand ranges of it.
-        column = "(id + 0)" if self._vendor == "mysql" else "id"
-        return f" AND {column} NOT IN ({_list(rows)})"
-
-    def _not_keys(self, keys: Collection[str]) -> tuple[str, Any]:
-        """A condition and its only parameter, for databases limit their number."""
-        key = self._exact_key()
-        if self._vendor == "postgresql":
-            return f"{key} <> ALL(%s)", list(keys)
-        if self._vendor == "mysql":
-            return f"{key} NOT IN %s", tuple(keys)
-        return f"{key} NOT IN (SELECT value FROM json_each(%s))", json.dumps([*keys])
-
-    def _exact_key(self) -> str:
-        # Under a case-insensitive or padding collation, a held key would hold its
-        # look-alikes.
-        if self._vendor == "mysql":
-            return f"CAST(CONVERT({self._key} USING utf8mb4) AS BINARY)"
-        return self._key
-
-    def _by_id(self) -> str:
-        # Or the optimizer reads a small table from end to end, waiting for publishers.
-        return " FORCE INDEX (PRIMARY)" if self._vendor == "mysql" else ""
-
     def _from_uuid(self, value: UUID) -> Any:
         return UUIDField().get_db_prep_value(value, self.connection)
 
@@ -361,14 +312,10 @@ class Store:
             return int(cursor.rowcount)
 
 
-def _list(rows: Iterable[int]) -> str:
-    return ",".join(map(str, rows))
-
-
-def _shown(error: str) -> str:
-    # What a broker says may hold what no database takes; a mark must not fail for it.
-    text = error.encode("ascii", "backslashreplace").decode().replace("\x00", "\\0")
-    return text[:_ERROR_LENGTH]
+def _among_lanes(lanes: Collection[int]) -> str:
+    if len(lanes) == LANES:
+        return ""
+    return f" AND lane IN ({id_list(sorted(lanes)) or 'NULL'})"
 
 
 def _uuid_text(value: Any) -> str:

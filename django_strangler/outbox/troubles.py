@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 REMIND_AFTER = 300.0
 
@@ -24,12 +24,14 @@ class Trouble:
         over: str,
         after: float = 0.0,
         calm: float = 2.0,
+        fields: Mapping[str, object] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._logger = logger
         self._over = over  # The line that says so.
         self._after = after  # Seconds that it may last before it is worth a line.
         self._calm = calm
+        self._fields = fields  # For machines.
         self._monotonic = monotonic
         self._first = self._last = 0.0
         self._said_at: float | None = None
@@ -45,12 +47,12 @@ class Trouble:
             return
         if self._said_at is None or now >= self._said_at + REMIND_AFTER:
             self._said_at = now
-            self._logger.warning("%s", text)
+            self._logger.warning("%s", text, extra=self._fields)
 
     def is_away(self) -> None:
         """It is not there now."""
         if not self.count or self._monotonic() < self._last + self._calm:
             return
         if self._said_at is not None:
-            self._logger.info("%s", self._over)
+            self._logger.info("%s", self._over, extra=self._fields)
         self.count, self._said_at = 0, None

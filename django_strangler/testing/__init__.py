@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .delivering import deliver
     from .draining import drain
     from .flags import override_flag
     from .mixins import PublishedEventsMixin
@@ -14,6 +15,7 @@ __all__ = [
     "PublishedEvents",
     "PublishedEventsMixin",
     "autocommit_allowed",
+    "deliver",
     "drain",
     "override_flag",
 ]
@@ -22,6 +24,7 @@ _HOMES = {
     "PublishedEvents": "published",
     "PublishedEventsMixin": "mixins",
     "autocommit_allowed": "published",
+    "deliver": "delivering",
     "drain": "draining",
     "override_flag": "flags",
 }

@@ -21,7 +21,7 @@ def drain(*, using: str = "default", raise_errors: bool = True) -> Totals:
     broker = LocalBroker(settings.broker_url, settings)
     errors: list[BaseException] = []
     if raise_errors:
-        broker.on_error = lambda subscriber, error: errors.append(error)
+        broker.on_error = lambda subscriber, error, event: errors.append(error)
     totals = Relay(using, broker=broker, settings=settings, steady=False).drain()
     if errors:
         raise errors[0]

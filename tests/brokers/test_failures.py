@@ -276,6 +276,31 @@ def test_a_queue_that_is_full_is_back_pressure(
     wait_for(take_one)
 
 
+def test_a_queue_that_refuses_a_channel_for_ever_is_tried_over_another(
+    node, private_rabbit, make_rabbit, log, monkeypatch
+):
+    # RabbitMQ 3.10 does not tell a channel when a quorum queue's limit is taken away.
+    rabbit = private_rabbit
+    rabbit.bind("all", "#", **{"x-queue-type": "quorum"})
+    monkeypatch.setattr(carrier, "RENEW", 2.0)
+    url = with_options(rabbit.url, confirm_timeout=1)
+    broker = make_rabbit(url, exchange=rabbit.exchange)
+    assert kinds(deliver(broker, events(1, 5))) == {Kind.CONFIRMED}
+    policy = ("-p", vhost_of(rabbit), "full")
+    limit = '{"max-length": 1, "overflow": "reject-publish"}'
+    node.ctl("set_policy", *policy, ".*", limit)
+
+    def is_nacked():
+        broker.send(events(6, 6))
+        return kinds(collect(broker, [6])) == {Kind.UNKNOWN}
+
+    wait_for(is_nacked)
+    node.ctl("clear_policy", *policy)
+
+    assert kinds(deliver(broker, events(7, 9))) == {Kind.CONFIRMED}
+    assert log.count("a queue refuses events (basic.nack)") == 1
+
+
 def test_a_memory_alarm_is_reported_and_waited_for(node, rabbit, make_rabbit, log):
     # Longer blocked than the confirm timeout: while blocked, it does not count.
     broker = make_rabbit(

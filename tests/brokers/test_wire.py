@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pika
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from django_strangler.brokers.rabbitmq.wire import Encoder, properties
@@ -16,6 +16,7 @@ words = st.text(min_size=1, max_size=60)
 values = st.one_of(st.text(), st.booleans(), st.integers(-(2**31), 2**31 - 1))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     type=words,
     key=st.text(max_size=60),

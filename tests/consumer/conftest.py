@@ -23,6 +23,7 @@ from django_strangler.inbox import consumer as consumer_module
 from django_strangler.inbox.consumer import Consumer
 from django_strangler.inbox.handling import inbox_alias
 from django_strangler.inbox.models import InboxEntry
+from django_strangler.inbox.presence import Presence
 from django_strangler.inbox.workers import Worker
 from tests.inbox.conftest import registry
 from tests.waiting import wait_for
@@ -225,7 +226,8 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
     for running in started:
         running.finish()
     # Also those that were given up: their connections are to be closed.
-    wait_for(lambda: not [t for t in threading.enumerate() if isinstance(t, Worker)])
+    ours = (Worker, Presence)
+    wait_for(lambda: not [t for t in threading.enumerate() if isinstance(t, ours)], 20)
 
 
 def _is_sqlite() -> bool:

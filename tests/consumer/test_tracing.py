@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from urllib.parse import urlsplit
 
 import pytest
 from celery import Celery
@@ -10,7 +11,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.urls import path
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.instrumentation.pika import PikaInstrumentor
@@ -30,6 +31,16 @@ from .conftest import effect, effects
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+
+
+@pytest.fixture
+def db(request, make_db, routed):
+    """Made at once, unless a test names the databases that it is about."""
+    return routed(make_db(getattr(request, "param", "sqlite")))
+
+
+on_postgresql = pytest.mark.parametrize("db", ["postgresql"], indirect=True)
+on_both = pytest.mark.parametrize("db", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +82,10 @@ def named(spans, name):
     return [span for span in spans() if span.name == name]
 
 
+def processed(spans, broker):
+    return named(spans, f"process {broker.exchange}:payment.completed:{broker.queue}")
+
+
 def ids(span):
     return f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"
 
@@ -79,6 +94,7 @@ def parent_of(span):
     return f"{span.parent.span_id:016x}" if span.parent else None
 
 
+@on_both
 def test_the_process_span_is_a_child_of_the_header_s_context(
     db, broker, registry, consume, spans, provider
 ):
@@ -91,7 +107,7 @@ def test_the_process_span_is_a_child_of_the_header_s_context(
 
     consume()
     id = broker.publish(headers=PARENT, correlation_id="order-1")
-    (process,) = wait_for(lambda: named(spans, f"process {broker.queue}"))
+    (process,) = wait_for(lambda: processed(spans, broker))
 
     assert process.kind is SpanKind.CONSUMER
     assert ids(process)[0] == TRACE
@@ -103,11 +119,36 @@ def test_the_process_span_is_a_child_of_the_header_s_context(
         "messaging.destination.name": (
             f"{broker.exchange}:payment.completed:{broker.queue}"
         ),
+        "messaging.rabbitmq.destination.routing_key": "payment.completed",
         "messaging.message.id": id,
         "messaging.message.conversation_id": "order-1",
+        "server.address": urlsplit(broker.url).hostname,
+        "server.port": urlsplit(broker.url).port,
     }
     (inside,) = named(spans, "inside")
     assert parent_of(inside) == ids(process)[1]
+
+
+@pytest.mark.parametrize(
+    "none", [trace.NoOpTracerProvider(), trace.ProxyTracerProvider()]
+)
+def test_without_an_sdk_what_a_subscriber_publishes_stays_in_the_trace(
+    db, broker, registry, consume, monkeypatch, none
+):
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: none)
+    captured = []
+
+    @subscribe("payment.*", name="receipts")
+    def receipts(event):
+        token = context.attach(baggage.set_baggage("user", "7"))
+        captured.append(tracing.capture())
+        context.detach(token)
+
+    consume()
+    broker.publish(headers=PARENT)
+    wait_for(lambda: captured)
+
+    assert captured == [PARENT]  # And no baggage.
 
 
 def test_each_failed_delivery_has_its_span_with_the_error(
@@ -124,11 +165,7 @@ def test_each_failed_delivery_has_its_span_with_the_error(
     consume(retry_delays=(0.05,))
     broker.publish(headers=PARENT)
     failed, passed = wait_for(
-        lambda: (
-            found
-            if len(found := named(spans, f"process {broker.queue}")) == 2
-            else None
-        )
+        lambda: found if len(found := processed(spans, broker)) == 2 else None
     )
 
     assert failed.status.status_code is StatusCode.ERROR
@@ -145,7 +182,7 @@ def test_what_comes_long_after_it_failed_begins_a_trace_that_links_back(
     consume()
     long_ago = datetime.now(timezone.utc) - timedelta(hours=2)
     broker.publish(headers={**PARENT, "strangler-failed-first": long_ago.isoformat()})
-    (process,) = wait_for(lambda: named(spans, f"process {broker.queue}"))
+    (process,) = wait_for(lambda: processed(spans, broker))
 
     assert process.parent is None
     assert ids(process)[0] != TRACE
@@ -160,7 +197,7 @@ def test_a_forged_context_is_none(
     subscribe("payment.*", name="receipts")(lambda event: None)
     consume()
     broker.publish(headers={"traceparent": traceparent})
-    (process,) = wait_for(lambda: named(spans, f"process {broker.queue}"))
+    (process,) = wait_for(lambda: processed(spans, broker))
 
     assert process.parent is None
 
@@ -174,6 +211,7 @@ def complete(request):
 urlpatterns = [path("complete/", complete)]
 
 
+@on_postgresql  # Whose driver is instrumented.
 @override_settings(ROOT_URLCONF=__name__)
 def test_with_everything_instrumented_it_is_one_trace_still(
     db, broker, registry, consume, spans, instrumented
@@ -203,7 +241,7 @@ def test_with_everything_instrumented_it_is_one_trace_still(
     (published,) = [
         span for span in spans() if span.name.startswith(f"publish {broker.exchange}")
     ]
-    (process,) = named(spans, f"process {broker.queue}")
+    (process,) = processed(spans, broker)
     trace_id, view_id = ids(view)
     assert parent_of(published) == view_id
     assert parent_of(process) == ids(published)[1]
@@ -216,6 +254,7 @@ def test_with_everything_instrumented_it_is_one_trace_still(
     assert sorted(roots) == sorted([view.name, "run/drain", f"send {broker.exchange}"])
 
 
+@on_both
 def test_an_idle_relay_and_an_idle_consumer_make_no_spans(
     db, broker, registry, consume, spans, instrumented
 ):
@@ -245,7 +284,7 @@ def test_copies_for_retries_keep_the_trace(
 
     # The instrumentation of pika replaces what is published over its channels.
     sent = properties.headers["traceparent"]
-    (process,) = named(spans, f"process {broker.queue}")
+    (process,) = processed(spans, broker)
     assert sent.split("-")[2] == parent_of(process)
 
 

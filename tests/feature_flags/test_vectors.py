@@ -33,9 +33,7 @@ def test_the_documented_program_for_node_agrees_with_us():
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node.js is not installed")
-    program = re.search(
-        r"```\{code-block\} javascript\n(.*?)```", PAGE.read_text(), re.S
-    )
+    program = re.search(r"```javascript\n(.*?)```", PAGE.read_text(), re.S)
     subjects = [subject for _, subject, _, _ in VECTORS] + [
         "é" * length + str(length) for length in range(40)
     ]

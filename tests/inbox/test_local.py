@@ -493,7 +493,7 @@ def test_the_trace_goes_on_in_the_subscriber(sqlite_db, routed, registry, monkey
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer", lambda name: provider.get_tracer(name))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     inside: list[int] = []
     subscribe("#", name="traced")(
         lambda event: inside.append(trace.get_current_span().get_span_context().span_id)

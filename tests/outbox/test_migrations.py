@@ -3,8 +3,27 @@ from __future__ import annotations
 import pytest
 from django.core.management import call_command
 from django.db import connections
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations import (
+    AddConstraint,
+    AddField,
+    AddIndex,
+    AlterModelOptions,
+    CreateModel,
+    RunPython,
+)
+from django.db.models import NOT_PROVIDED
 
 from django_strangler.models import OutboxEvent
+
+ADDITIVE = (
+    AddConstraint,
+    AddField,
+    AddIndex,
+    AlterModelOptions,
+    CreateModel,
+    RunPython,
+)
 
 
 @pytest.mark.django_db
@@ -24,6 +43,22 @@ def test_migrations_go_back_and_forth(any_db):
 
     call_command("migrate", "strangler", database=any_db, verbosity=0)
     assert OutboxEvent._meta.db_table in tables()
+
+
+def test_migrations_only_add():
+    # So that the release before can go on while a deployment rolls.
+    loader = MigrationLoader(None)
+    for (app, name), migration in loader.disk_migrations.items():
+        if app != "strangler":
+            continue
+        for each in migration.operations:
+            assert each.reversible, name
+            assert isinstance(each, ADDITIVE), f"{name}: {each.describe()}"
+            if isinstance(each, AddField):
+                field = each.field
+                assert field.null or field.db_default is not NOT_PROVIDED, (
+                    f"{name}: {each.name}"
+                )
 
 
 def test_postgresql_tidies_the_table_up_often(postgresql_db):

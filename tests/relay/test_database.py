@@ -27,6 +27,7 @@ from tests.relay.factories import (
     rows_sent,
 )
 from tests.services.fixtures import MakeDb, MakeProxy
+from tests.services.mariadb import PrivateMariaDB
 from tests.waiting import wait_for
 
 
@@ -156,7 +157,10 @@ def is_blocked(alias: str) -> bool:
     watcher = connections[alias].copy()
     try:
         with watcher.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                "AND datname = current_database()"
+            )
             return bool(cursor.fetchone()[0])
     finally:
         watcher.close()
@@ -164,10 +168,13 @@ def is_blocked(alias: str) -> bool:
 
 @pytest.mark.parametrize("retention", [0.0, 60.0])
 def test_no_publisher_waits_for_a_relay_on_mariadb(
-    retention: float, mariadb_db: str, far: memory.MemoryExchange
+    retention: float,
+    private_mariadb: PrivateMariaDB,
+    make_db: MakeDb,
+    far: memory.MemoryExchange,
 ) -> None:
     """A publisher under REPEATABLE READ, and a table smaller than a batch."""
-    alias = mariadb_db
+    alias = make_db(private_mariadb)
     with connections[alias].cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         before = row_lock_waits(cursor)
@@ -189,10 +196,13 @@ def row_lock_waits(cursor) -> int:
     return int(cursor.fetchone()[1])
 
 
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
 def test_no_publisher_waits_for_a_relay_on_postgresql(
-    postgresql_db: str, far: memory.MemoryExchange
+    isolation: str, postgresql_db: str, far: memory.MemoryExchange
 ) -> None:
     alias = postgresql_db
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"SET default_transaction_isolation = '{isolation.lower()}'")
     stop = threading.Event()
     waiting: list[tuple[str]] = []
 
@@ -204,7 +214,7 @@ def test_no_publisher_waits_for_a_relay_on_postgresql(
                 cursor.execute(
                     "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
                     # Of two that make a table's file longer, one waits for a moment.
-                    "AND wait_event <> 'extend'"
+                    "AND wait_event <> 'extend' AND datname = current_database()"
                 )
                 waiting.extend(cursor.fetchall())
         watcher.close()
@@ -212,7 +222,7 @@ def test_no_publisher_waits_for_a_relay_on_postgresql(
     thread = threading.Thread(target=sample)
     thread.start()
     with running(alias, far):
-        for part in range(300):
+        for part in range(200):
             publish(alias, *[f"k{n}" for n in range(part % 7)], "")
         wait_for(lambda: not pending(alias))
     stop.set()
@@ -283,3 +293,59 @@ def test_a_mark_goes_by_primary_key_whatever_the_statistics_say(
 
     assert plans
     assert not [plan for plan in plans if "strangler_outbox_queue" in plan]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "question"),
+    [
+        ("postgresql", "SHOW transaction_isolation"),
+        ("mariadb", "SELECT @@tx_isolation"),
+    ],
+)
+def test_whoever_uses_the_connection_next_finds_it_as_it_was(
+    vendor: str, question: str, make_db: MakeDb, far: memory.MemoryExchange
+) -> None:
+    """A Celery worker's, say, that goes on to other tasks."""
+    connection = connections[make_db(vendor)]
+    publish(connection.alias, "a")
+
+    def state() -> tuple[object, bool]:
+        with connection.cursor() as cursor:
+            cursor.execute(question)
+            return cursor.fetchone(), connection.get_autocommit()
+
+    before = state()
+
+    make_relay(connection.alias, far, steady=False).drain()
+
+    assert state() == before
+
+
+def test_with_statistics_sqlite_still_reads_by_the_index(
+    sqlite_db: str, far: memory.MemoryExchange
+) -> None:
+    publish(sqlite_db, *["a"] * 500)
+    make_relay(sqlite_db, far).drain()
+    publish(sqlite_db, "a")
+    connection = connections[sqlite_db]
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    connection.close()  # Statistics are read by new connections.
+    plans: list[str] = []
+
+    def explain(execute, sql: str, params, many, context) -> object:
+        execute(f"EXPLAIN QUERY PLAN {sql}", params, many, context)
+        plans.extend(row[3] for row in context["cursor"].fetchall())
+        return execute(sql, params, many, context)
+
+    store = make_relay(sqlite_db, far).store
+    with connection.execute_wrapper(explain):
+        store.read(range(32), 10)
+        store.read([1, 2], 10, without_rows=[1], without_keys=["b"])
+        store.read_delayed(range(32), 10)
+
+    table = "strangler_outboxevent"
+    of_the_table = [plan for plan in plans if table in plan]
+    assert len(of_the_table) == 3
+    assert all(f"{table} USING INDEX" in plan for plan in of_the_table)
+    assert not [plan for plan in plans if "TEMP B-TREE" in plan]

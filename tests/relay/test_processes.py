@@ -13,6 +13,7 @@ from django.db import connections
 from django_strangler.models import Lane, RelayProcess
 from tests.relay.factories import pending, publish
 from tests.relay.processes import Drain, arrived, out_of_order
+from tests.services.databases import database_url
 from tests.waiting import wait_for
 
 StartDrain = Callable[..., Drain]
@@ -138,25 +139,22 @@ def test_a_paused_relay_that_wakes_up_keeps_the_order(
 def test_two_databases_in_one_process(
     make_db, tmp_path: Path, start_drain: StartDrain
 ) -> None:
-    """Here the same one twice: an alias is all that a relay knows of a database."""
-    alias = make_db("postgresql")
-    publish(alias, "a", "b")
+    one, other = make_db("postgresql"), make_db("mariadb")
+    publish(one, "a", "b")
+    publish(other, "a", "b", "c")
     drain = start_drain(
-        alias,
-        "--database",
-        "default",
-        "--database",
-        "other",
+        one,
+        *("--database", "default", "--database", "other"),
         DJANGO_SETTINGS_MODULE="tests.relay.two_databases",
+        OTHER_DATABASE_URL=database_url(other),
     )
 
-    wait_for(lambda: not pending(alias), 20)
-    wait_for(lambda: RelayProcess.objects.using(alias).count() == 2)
+    wait_for(lambda: not pending(one) and not pending(other), 20)
     took = drain.terminate()
 
     assert (drain.process.returncode, took < 2) == (0, True), drain.output
-    assert "default: confirmed" in drain.output
-    assert "other: confirmed" in drain.output
+    assert "default: confirmed 2 events" in drain.output
+    assert "other: confirmed 3 events" in drain.output
 
 
 def test_once_drains_and_says_what_it_did(

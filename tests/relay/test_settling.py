@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_strangler import signals
 from django_strangler.brokers import Kind, memory
 from django_strangler.models import OutboxEvent
-from django_strangler.outbox import relay as relay_module
+from django_strangler.outbox import sending, settling
 from tests.relay.factories import (
     events,
     make_relay,
@@ -25,6 +25,11 @@ from tests.relay.factories import (
 from tests.waiting import wait_for
 
 WAITS_LONG = timezone.now() + timedelta(days=1)
+
+
+def not_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is tried again, is so after the test's end."""
+    monkeypatch.setattr(settling, "backoff", lambda *_, **__: 600.0)
 
 
 def test_all_columns_arrive_as_they_were_published(
@@ -148,8 +153,9 @@ def test_a_parked_event_holds_its_key_if_so_set(
 
 
 def test_look_alikes_of_a_held_key_go_on(
-    any_db: str, far: memory.MemoryExchange
+    any_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    not_soon(monkeypatch)
     publish(any_db, "order-ab1", type="payment.refused")
     behind = publish(any_db, "order-ab1")
     far.fail(Kind.REJECTED, pattern="payment.refused")
@@ -192,8 +198,9 @@ def test_a_delayed_event_waits_for_its_time_and_holds_nobody(
 
 
 def test_a_delayed_event_is_tried_again_later(
-    any_db: str, far: memory.MemoryExchange
+    any_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    not_soon(monkeypatch)
     (row,) = publish(any_db, "a", delay=0.001)
     far.fail(Kind.REJECTED)
     wait_for(lambda: make_relay(any_db, far).drain().retried)
@@ -227,8 +234,8 @@ def test_more_delayed_events_than_a_batch_go_in_one_drain(
 def test_large_bodies_are_fetched_in_time_and_within_the_window(
     sqlite_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "WINDOW_BYTES", 100_000)
-    monkeypatch.setattr(relay_module, "BODIES_AT_ONCE", 50_000)
+    monkeypatch.setattr(sending, "WINDOW_BYTES", 100_000)
+    monkeypatch.setattr(sending, "BODIES_AT_ONCE", 50_000)
     payload = {"text": "x" * 30_000}
     rows = publish(sqlite_db, *[f"k{n}" for n in range(7)], "k1", payload=payload)
     rows += publish(sqlite_db, "k1", "small")
@@ -292,7 +299,7 @@ def test_a_lost_connection_repeats_the_window_in_order(
 def test_an_outcome_that_never_comes_is_given_up(
     sqlite_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "OUTCOME_TIMEOUT", 0.2)
+    monkeypatch.setattr(sending, "OUTCOME_TIMEOUT", 0.2)
     rows = publish(sqlite_db, "a", "a", "b")
     far.fail(None, times=1)  # Of the first event.
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import SimpleNamespace
-from urllib.parse import unquote, urlsplit
 
 import pytest
 from django.db import connections, transaction
@@ -21,11 +17,9 @@ from django_strangler.outbox import wakeup
 from django_strangler.outbox.publishing import publish_event
 from django_strangler.outbox.relay import Relay
 from tests.relay.factories import make_relay, pending, publish
-from tests.services import processes, sources
-from tests.services.base import Unavailable
+from tests.services.base import Service
 from tests.services.fixtures import MakeDb, needed
-from tests.services.instances import program
-from tests.services.ports import LOOPBACK, free_port
+from tests.services.instances import Instance
 from tests.waiting import wait_for
 
 NEVER = 20.0  # A poll that no test waits for.
@@ -116,13 +110,13 @@ def test_publishers_obey_the_switch(
     with running(postgresql_db, far, poll_interval=NEVER) as relay:
         wait_for(lambda: relay.wakeup.is_listening)
         # Nothing more to be heard of what came before.
-        wait_for(lambda: relay._awake_until < relay._monotonic())
+        wait_for(lambda: not relay._reading.is_awake)
         with override_settings(STRANGLER={"NOTIFY": False}):
             publish(postgresql_db, "a")
-        polled = relay._read_at
+        polled = relay._reading.last_at
 
         assert pending(postgresql_db) == 1
-        assert relay._read_at == polled
+        assert relay._reading.last_at == polled
         with connections[postgresql_db].cursor() as cursor:
             cursor.execute(f"NOTIFY {wakeup.CHANNEL}")
         wait_for(lambda: not pending(postgresql_db), 3)
@@ -130,58 +124,23 @@ def test_publishers_obey_the_switch(
 
 @pytest.fixture
 def pgbouncer(
-    postgresql, request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[int]:
-    """The port of a real PgBouncer with transaction pooling, one server connection."""
-
-    def announce(text: str) -> None:
-        print(f"\n*** {text}")
-
-    with needed("PgBouncer", request):
-        try:
-            path = program("pgbouncer")
-        except Unavailable:
-            kind = SimpleNamespace(name="PgBouncer", package="pgbouncer")
-            sources.install(kind, announce)  # type: ignore[arg-type]
-            path = program("pgbouncer")
-    parts = urlsplit(postgresql.url)
-    port = free_port()
-    config = tmp_path / "pgbouncer.ini"
-    config.write_text(
-        f"[databases]\n* = host={parts.hostname} port={parts.port} "
-        f"user={parts.username} password={unquote(parts.password or '')}\n"
-        f"[pgbouncer]\nlisten_addr = {LOOPBACK}\nlisten_port = {port}\n"
-        "unix_socket_dir =\nauth_type = any\npool_mode = transaction\n"
-        "default_pool_size = 2\n"
-    )
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    config.chmod(0o644)
-    process = subprocess.Popen(
-        [path, str(config)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        **processes.identity(processes.account("postgres", "nobody")),
-    )
-    try:
-        yield port
-    finally:
-        process.kill()
-        process.wait()
+    postgresql: Service, request: pytest.FixtureRequest
+) -> Iterator[Instance]:
+    """A real PgBouncer with transaction pooling."""
+    with needed("PgBouncer", request) as services:
+        bouncer = services.start_pgbouncer(postgresql)
+    yield bouncer
+    bouncer.close()
 
 
 def test_behind_a_transaction_pooling_proxy_the_poll_remains(
-    pgbouncer: int,
+    pgbouncer: Instance,
     make_db: MakeDb,
     far: memory.MemoryExchange,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    alias = make_db("postgresql", port=pgbouncer)
-
-    def can_ask() -> bool:
-        return publish(alias, "a") != []
-
-    wait_for(can_ask, ignoring=(Exception,))
+    alias = make_db("postgresql", port=pgbouncer.port)
+    publish(alias, "a")
     with (
         caplog.at_level(logging.WARNING),
         running(alias, far, poll_interval=0.1) as relay,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from django_strangler.brokers.base import Broker, Kind, Outcome, Outgoing
+from django_strangler.brokers.base import Broker, Finding, Kind, Outcome, Outgoing
 from django_strangler.conf import Settings
 
 from .carrier import Carrier
 from .dead_letters import RabbitMQDeadLetters
+from .inspection import inspect
 from .source import RabbitMQSource
 from .urls import parse_nodes
 
@@ -24,6 +25,7 @@ class RabbitMQBroker(Broker):
     confirmed once RabbitMQ has it in a queue at least.
     """
 
+    system = "rabbitmq"
     source = RabbitMQSource
     dead_letters = RabbitMQDeadLetters
 
@@ -36,6 +38,12 @@ class RabbitMQBroker(Broker):
         self._turned = False
         self._ready = False
         self._trouble = "not open"
+
+    @classmethod
+    def inspect(
+        cls, settings: Settings, types: Collection[str], management: str = ""
+    ) -> Iterable[Finding]:
+        return inspect(settings, types, management)
 
     def open(self) -> None:
         if self._carrier is None:

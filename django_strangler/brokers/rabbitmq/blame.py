@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from django_strangler.brokers.base import Kind, Outcome, Outgoing
+from django_strangler.logs import Sieve, fields
 
 from .diary import logger
 
@@ -49,6 +50,7 @@ class Blame:
         self.hunting = False
         self.trouble = ""  # It is nobody's fault: everything is refused.
         self._clock = clock
+        self._sieve = Sieve(clock)
         self._alone: deque[Outgoing] = deque()
         self._current: Outgoing | None = None
         self._refused: list[_Refused] = []
@@ -179,6 +181,7 @@ class Blame:
     def _judge(self, refused: _Refused) -> None:
         event, reason = refused.event, refused.reason
         self._refused.remove(refused)
+        extra = fields(event.id, event.type, event.headers, lane=event.lane)
         if refused.code == FORBIDDEN:
             self._held[event.type] = _Hold(self._clock() + HOLD, HOLD, reason)
             logger.warning(
@@ -187,6 +190,7 @@ class Blame:
                 "and then, the others of this type wait.",
                 event.type,
                 reason,
+                extra=extra,
             )
         elif _names_size(reason, event):
             self._too_large = min(self._too_large, event.size)
@@ -195,9 +199,16 @@ class Blame:
                 "STRANGLER['MAX_PAYLOAD_BYTES'], or raise RabbitMQ's max_message_size.",
                 event.size,
                 reason,
+                extra=extra,
             )
-        else:
-            logger.warning("RabbitMQ: event %s was refused: %s.", event.id, reason)
+        elif (more := self._sieve.passes(event.type)) is not None:
+            logger.warning(
+                "RabbitMQ: event %s was refused: %s.%s",
+                event.id,
+                reason,
+                more,
+                extra=extra,
+            )
         self._reject(event, reason)
         # The others are innocent, as far as anybody knows.
         self.abandon(f"unknown: the channel was closed for another event: {reason}")

@@ -25,6 +25,9 @@ from .urls import Node
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # Between two attempts, in seconds.
 STEADY = 5.0  # Up for so long, the next loss starts with the first pause again.
 QUIET = 15.0  # Without a nack for so long, the queue has room again.
+# A channel that was refused by a full quorum queue may be refused for ever, though the
+# limit is gone (RabbitMQ 3.10); a new one is not.
+RENEW = 30.0
 _NACKED = (
     "a queue refuses events (basic.nack): it is full, or has lost its majority",
     "Let its consumers catch up, or raise its max-length; events wait in the outbox.",
@@ -59,6 +62,7 @@ class Carrier(threading.Thread):
         self._up_since: float | None = None
         self._doubtful = False  # Being connected proves nothing; a confirm would.
         self._nacked_at: float | None = None
+        self._renew_at = 0.0  # If there still are nacks then, connect anew.
 
     # From other threads.
 
@@ -226,11 +230,19 @@ class Carrier(threading.Thread):
                 "The node hangs, the network swallows, or a queue has no majority; "
                 "another connection is tried.",
             )
-            self._drop()
-            self._down(what)
-            self._reconnect()
+            self._renew(what)
+            return
+        now = time.monotonic()
+        if now > self._renew_at and self._is_refused(now):
+            self._renew_at = now + RENEW
+            self._renew(_NACKED[0])
             return
         self._loop.call_later(timeout / TICKS, partial(self._tick, connection))
+
+    def _renew(self, what: str) -> None:
+        self._drop()
+        self._down(what)
+        self._reconnect()
 
     # Of the stream.
 
@@ -238,7 +250,10 @@ class Carrier(threading.Thread):
         last = outcomes[-1]
         if last.kind is Kind.UNKNOWN:
             if last.reason.startswith("nacked"):
-                self._nacked_at = time.monotonic()
+                now = time.monotonic()
+                if not self._is_refused(now):
+                    self._renew_at = now + RENEW
+                self._nacked_at = now
                 self._diary.trouble(*_NACKED)
         elif self._failures or self._doubtful or self._nacked_at is not None:
             self._prove(last.kind)
@@ -250,13 +265,17 @@ class Carrier(threading.Thread):
             return
         self._failures, self._doubtful = 0, False
         # A queue that is full takes one now and then: that is not well yet.
-        if self._nacked_at is None or time.monotonic() - self._nacked_at > QUIET:
+        if not self._is_refused(time.monotonic()):
             self._nacked_at = None
             self._diary.well(self._node.shown)
 
+    def _is_refused(self, now: float) -> bool:
+        """Whether there was a nack just now, or a while ago."""
+        return self._nacked_at is not None and now - self._nacked_at <= QUIET
+
     def _ready(self) -> None:
         self._up_since = time.monotonic()
-        if not self._doubtful:
+        if not self._doubtful and self._nacked_at is None:
             self._diary.well(self._node.shown)
         self._turn(True, "")
 

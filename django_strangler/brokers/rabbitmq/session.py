@@ -47,6 +47,7 @@ class Session:
             self._loop, parameters, sent=self._done_now, failed=self._fail
         )
         self._parameters = parameters
+        self._server = parameters.host, parameters.port
         self._connection: Any = None
         self._channel: Any = None
         self._consumer_tag = ""
@@ -149,6 +150,7 @@ class Session:
                 properties.headers or {},
                 body,
                 properties,
+                self._server,
             )
         )
 

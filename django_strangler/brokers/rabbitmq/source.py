@@ -30,6 +30,8 @@ CAREFUL = 2 * topology.DELIVERY_LIMIT  # Sessions in a row that take one at a ti
 class RabbitMQSource(Source):
     """Looks after the queues, then runs one session after the other, on a thread."""
 
+    system = "rabbitmq"
+
     def __init__(
         self, urls: Sequence[str], settings: Settings, queue: WorkQueue
     ) -> None:

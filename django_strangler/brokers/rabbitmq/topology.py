@@ -29,6 +29,17 @@ def prepare(connection: Any, queue: WorkQueue, exchange: str) -> None:
     _Topology(connection, queue, exchange).prepare()
 
 
+def ask(connection: Any, request: Callable[[Any], object]) -> tuple[int, str]:
+    """Ask on a channel of its own, which a refusal closes: its code and text."""
+    channel = connection.channel()
+    try:
+        request(channel)
+    except pika.exceptions.ChannelClosedByBroker as error:
+        return error.reply_code, error.reply_text
+    channel.close()
+    return 0, ""
+
+
 class _Topology:
     def __init__(self, connection: Any, queue: WorkQueue, exchange: str) -> None:
         self._connection, self._queue, self._exchange = connection, queue, exchange
@@ -115,14 +126,7 @@ class _Topology:
         self._do(lambda channel: channel.queue_unbind(name, self._exchange, pattern))
 
     def _do(self, request: Callable[[Any], object]) -> tuple[int, str]:
-        """Ask on a channel of its own, which a refusal closes: its code and text."""
-        channel = self._connection.channel()
-        try:
-            request(channel)
-        except pika.exceptions.ChannelClosedByBroker as error:
-            return error.reply_code, error.reply_text
-        channel.close()
-        return 0, ""
+        return ask(self._connection, request)
 
 
 def _dead_lettered_to(queue: str) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""What log lines share: fields for machines, and an end to floods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MOST = 5  # Lines of one kind,
+WITHIN = 60.0  # in so many seconds; the others are counted.
+KINDS = 1000
+
+
+def fields(
+    id: object, type: object, headers: Mapping[Any, Any], **more: object
+) -> dict[str, object]:
+    """An event as ``extra`` of a log line: nothing that is in its payload."""
+    parts = str(headers.get("traceparent") or "").split("-")
+    trace_id = parts[1] if len(parts) == 4 else ""
+    event = {"event_id": str(id), "event_type": str(type), "trace_id": trace_id}
+    return {**event, **more}
+
+
+class Sieve:
+    """Lets the first lines of each kind through, and counts the rest."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._kinds: dict[object, tuple[float, int]] = {}
+
+    def passes(self, *kind: object) -> str | None:
+        """
+        None: not this one. Otherwise what to put behind the line.
+
+        That is empty, or says how many were left out before it.
+        """
+        now = self._monotonic()
+        since, count = self._kinds.get(kind, (now, 0))
+        left_out = 0
+        if now >= since + WITHIN:
+            left_out, since, count = max(0, count - MOST), now, 0
+        if len(self._kinds) >= KINDS:
+            self._kinds.clear()
+        self._kinds[kind] = since, count + 1
+        if count >= MOST:
+            return None
+        return f" ({left_out} more like it were not logged)" if left_out else ""
+
+    def forget(self) -> None:
+        """As if nothing had been said."""
+        self._kinds.clear()

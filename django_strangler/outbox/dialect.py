@@ -1,0 +1,118 @@
+"""How each database wants the relay's SQL to be written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_strangler.clock import now_sql
+
+from .models import INDEX, INDEX_NAME, OutboxEvent
+
+LARGE = 16 * 1024  # Bodies over this are fetched when their turn comes.
+
+
+def id_list(rows: Iterable[int]) -> str:
+    """As text, not as parameters: databases limit the number of those."""
+    return ",".join(map(str, rows))
+
+
+class Dialect:
+    """Pieces of statements for one connection; asks nothing of the database."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._vendor = vendor = connection.vendor
+        quote = connection.ops.quote_name
+        self.table = quote(OutboxEvent._meta.db_table)
+        self.key = quote("key")
+        # How each sees that it can walk the index and stop after the limit: PostgreSQL
+        # wants all its columns, and else walks the primary key over every confirmed
+        # row; MariaDB wants those after the ones that are NULL, and else sorts all the
+        # pending rows.
+        self.in_order = self.in_delayed_order = ", ".join(INDEX)
+        if vendor == "mysql":
+            self.in_order, self.in_delayed_order = "id", "available_at, id"
+        # PostgreSQL converts both quicker than the driver does.
+        event_id, published_at = "event_id", "published_at"
+        if vendor == "postgresql":
+            event_id = "CAST(event_id AS text)"
+            published_at = "CAST(EXTRACT(EPOCH FROM published_at) * 1000000 AS bigint)"
+        self.columns = (
+            f"id, {event_id}, type, {self.key}, "
+            f"CASE WHEN size <= {LARGE} THEN body END, size, headers, correlation_id, "
+            f"{published_at}, attempts, lane"
+        )
+        # Under a case-insensitive or padding collation, a held key would hold its
+        # look-alikes.
+        self.exact_key = (
+            f"CAST(CONVERT({self.key} USING utf8mb4) AS BINARY)"
+            if vendor == "mysql"
+            else self.key
+        )
+        # Or SQLite, once it has statistics, walks over every confirmed row.
+        self.by_queue = f" INDEXED BY {INDEX_NAME}" if vendor == "sqlite" else ""
+        # Or the optimizer reads a small table from end to end, waiting for publishers.
+        self.by_id = " FORCE INDEX (PRIMARY)" if vendor == "mysql" else ""
+
+    def moment(self, seconds: float = 0.0) -> str:
+        """A time to compare a column with."""
+        now = now_sql(self._connection, f"{seconds:.6f}" if seconds else "")
+        # For a volatile function PostgreSQL would read every row; a subquery is asked
+        # once, and its answer looked up in the index.
+        return f"(SELECT {now})" if self._vendor == "postgresql" else now
+
+    def among(self, column: str, rows: Iterable[int]) -> str:
+        """These rows, in the order in which everybody else locks rows as well."""
+        ids = id_list(sorted(rows))
+        if self._vendor == "postgresql":
+            # One constant is parsed and planned quicker than hundreds.
+            return f"{column} = ANY('{{{ids}}}'::bigint[])"
+        return f"{column} IN ({ids})"
+
+    def not_rows(self, rows: Collection[int]) -> str:
+        """All but these rows."""
+        if not rows:
+            return ""
+        if self._vendor == "postgresql":
+            # One constant is parsed quicker than thousands, and is hashed.
+            return f" AND id <> ALL('{{{id_list(rows)}}}'::bigint[])"
+        # The sum keeps MariaDB from making a thousand ranges of it.
+        column = "(id + 0)" if self._vendor == "mysql" else "id"
+        return f" AND {column} NOT IN ({id_list(rows)})"
+
+    def not_types(self, types: Collection[str]) -> str:
+        """All but these types, which are the parameters."""
+        return f" AND type NOT IN ({', '.join(['%s'] * len(types))})" if types else ""
+
+    def among_keys(self, keys: Collection[str]) -> tuple[str, Any]:
+        """A condition and its only parameter, for databases limit their number."""
+        return self._keys(keys, "IN", "= ANY")
+
+    def not_keys(self, keys: Collection[str]) -> tuple[str, Any]:
+        """The opposite condition."""
+        return self._keys(keys, "NOT IN", "<> ALL")
+
+    def _keys(self, keys: Collection[str], word: str, array: str) -> tuple[str, Any]:
+        key = self.exact_key
+        if self._vendor == "postgresql":
+            return f"{key} {array}(%s)", list(keys)
+        if self._vendor == "mysql":
+            return f"{key} {word} %s", tuple(keys)
+        return f"{key} {word} (SELECT value FROM json_each(%s))", json.dumps([*keys])
+
+    def delete(self, rows: Iterable[int], condition: str) -> str:
+        """Delete those of these rows, called o, for which the condition holds."""
+        if self._vendor != "mysql":
+            among = self.among("o.id", rows)
+            return f"DELETE FROM {self.table} AS o WHERE {among}{condition}"
+        # DELETE takes no index hint, and would read a small table from end to end,
+        # waiting for each publisher on the way.
+        wanted = " UNION ALL ".join(f"SELECT {row} AS id" for row in sorted(rows))
+        return (
+            f"DELETE o FROM ({wanted}) AS w STRAIGHT_JOIN {self.table} AS o "
+            f"ON o.id = w.id{condition}"
+        )
