@@ -15,6 +15,7 @@ from django.conf import settings
 from django_strangler.exceptions import ConfigurationError, shown
 
 _URL_OR_PATH = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]*|[^\W\d]\w*(\.[^\W\d]\w*)+")
+_TRACE_URL = re.compile(r"https?://\S*\{trace_id\}\S*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class Settings:
     poll_interval: float = 1.0
     flag_refresh: float = 1.0  # How old a process's view of the flags may get.
     notify: bool = True  # Wake relays by NOTIFY, where the database has it.
+    unhealthy_after: float = 60.0  # How long an event may be due and not sent.
+    trace_url: str = ""  # Where a trace is shown: "https://…/trace/{trace_id}".
 
 
 def current() -> Settings:
@@ -147,6 +150,14 @@ def _unroutable(key: str, value: object) -> Mapping[str, str]:
     return MappingProxyType(dict(rules))
 
 
+def _trace_url(key: str, value: object) -> str:
+    # Nothing but http: a script in a link would run in the admin.
+    if isinstance(value, str) and (not value or _TRACE_URL.fullmatch(value)):
+        return value
+    wanted = 'empty, or a URL such as "https://jaeger.example.com/trace/{trace_id}"'
+    raise _wrong(key, value, wanted)
+
+
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "BROKER_URL": _urls,
     "EXCHANGE": _text,
@@ -166,6 +177,8 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "POLL_INTERVAL": _seconds(0.01),
     "FLAG_REFRESH": _seconds(0),
     "NOTIFY": _boolean,
+    "UNHEALTHY_AFTER": _seconds(1),
+    "TRACE_URL": _trace_url,
 }
 assert {key.lower() for key in _PARSERS} == {each.name for each in fields(Settings)}
 

@@ -10,4 +10,5 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 events_confirmed = Signal()  # The broker has them, and the rows say so.
-events_parked = Signal()  # Also: reason, and error, which a broker may have worded.
+# Also: reason, error, which a broker may have worded, and relay, its name.
+events_parked = Signal()

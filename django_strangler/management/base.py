@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from django.core.management.base import (
@@ -22,6 +23,7 @@ from django.core.management.base import (
 from django.db import DatabaseError, connections
 
 from django_strangler.exceptions import BrokerUnreachable, StranglerError
+from django_strangler.monitoring.heartbeat import Heartbeat
 
 logger = logging.getLogger("django_strangler.management")
 
@@ -40,11 +42,61 @@ class StranglerCommand(BaseCommand):
         except StranglerError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            raise CommandError(f"The database failed: {error}") from error
+            # Every database names the table in such an error.
+            is_ours = "strangler_" in str(error)
+            hint = (
+                " (not migrated? Run: manage.py migrate strangler)" if is_ours else ""
+            )
+            raise CommandError(f"The database failed{hint}: {error}") from error
 
     def add_database_argument(self, parser: CommandParser, **options: Any) -> None:
         """``--database``, as Django's own commands have it."""
         parser.add_argument("--database", metavar="ALIAS", type=_alias, **options)
+
+    def add_monitoring_arguments(self, parser: CommandParser) -> None:
+        """What lets others see from outside whether a process works."""
+        parser.add_argument(
+            "--metrics-port",
+            type=_port,
+            metavar="PORT",
+            help="Serve metrics for Prometheus there.",
+        )
+        parser.add_argument(
+            "--heartbeat-file",
+            type=Path,
+            metavar="PATH",
+            help="Touch this file while it works, for probes.",
+        )
+
+    @contextmanager
+    def measured(self, port: int | None, **what: Any) -> Iterator[None]:
+        """Serve metrics meanwhile, on a thread of their own, if there is a port."""
+        if port is None:
+            yield
+            return
+        try:
+            from django_strangler.monitoring import metrics
+        except ImportError as error:
+            raise CommandError(
+                "--metrics-port needs: pip install 'django-strangler[prometheus]'"
+            ) from error
+        try:
+            close = metrics.serve(port, **what)
+        except OSError as error:
+            raise CommandError(f"The port {port} cannot be had: {error}") from error
+        try:
+            yield
+        finally:
+            close()
+
+    def heartbeat(self, path: Path | None, *parts: str) -> Callable[[str], object]:
+        """What a process calls while it moves."""
+        if path is None:
+            return lambda part: None
+        try:
+            return Heartbeat(path, parts).beat
+        except OSError as error:
+            raise CommandError(f"The heartbeat file cannot be had: {error}") from error
 
     def confirmed(self, question: str, *, ask: bool) -> bool:
         """Ask before doing it, unless told not to."""
@@ -53,6 +105,13 @@ class StranglerCommand(BaseCommand):
         if not sys.stdin.isatty():
             raise CommandError("Nobody is there to ask. Pass --no-input to go on.")
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65535:
+        raise ArgumentTypeError(f"{text} is not from 1 to 65535")
+    return value
 
 
 def _alias(text: str) -> str:

@@ -11,6 +11,7 @@ The fixtures of this folder.
     vhost, private_vhost                           an empty vhost: `.url`
     make_proxy                                     a network that can be broken
     notifications_service                          the Node.js service's folder
+    browser                                        Chromium, driven by Selenium
 
 A service that cannot be had skips its tests; `--require-services` lets them fail.
 `--without-services` skips all of them.
@@ -19,9 +20,10 @@ A service that cannot be had skips its tests; `--require-services` lets them fai
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pytest_django import DjangoDbBlocker
@@ -37,8 +39,12 @@ from .rabbitmq import RABBITMQ, PrivateRabbitMQ, RabbitMQ
 from .services import KINDS, NoServices, Services
 from .vhosts import Vhost, Vhosts
 
+if TYPE_CHECKING:
+    from .browser import Browser
+
 SERVICES = pytest.StashKey[Services]()
-MISSING = pytest.StashKey[dict[str, str]]()  # The reason by the test.
+FOUND = pytest.StashKey[dict[str, str]]()  # By name: where it comes from.
+MISSING = "missing"  # A property of reports: which service, and why.
 
 PRIVATE_VHOSTS = pytest.StashKey[dict[str, Vhosts]]()
 
@@ -67,15 +73,29 @@ def pytest_configure(config: pytest.Config) -> None:
             manager.global_and_fixture_disabled if manager else contextlib.nullcontext
         )
         with shown():
-            print(f"\n*** {text}", flush=True)
+            # By a process among several, the other stream is not for people.
+            print(f"\n*** {text}", file=sys.stderr, flush=True)
 
     without = config.getoption("--without-services")
     config.stash[SERVICES] = (NoServices if without else Services)(announce)
-    config.stash[MISSING] = {}
+    config.stash[FOUND] = {}
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     leftovers.sweep()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    found = session.config.stash[SERVICES].found()
+    session.config.stash[FOUND].update(found)
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["found"] = found
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """One of several processes is done (pytest-xdist)."""
+    node.config.stash[FOUND].update(getattr(node, "workeroutput", {}).get("found", {}))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -86,9 +106,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    for name, origin in config.stash[SERVICES].found().items():
+    for name, origin in config.stash[FOUND].items():
         terminalreporter.write_line(f"{name}: {origin}")
-    missing = config.stash[MISSING]
+    missing: dict[str, str] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if reason := dict(getattr(report, "user_properties", ())).get(MISSING):
+                missing[report.nodeid] = reason
     if not missing:
         return
     terminalreporter.section(
@@ -123,11 +147,12 @@ def needed(name: str, request: pytest.FixtureRequest) -> Iterator[Services]:
         raise MissingSkipped(reason) from error
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     # Here and not where it is raised: a session fixture raises it for many tests.
     error = call.excinfo and call.excinfo.value
     if isinstance(error, (MissingSkipped, MissingFailed)):
-        item.config.stash[MISSING][item.nodeid] = str(error)
+        item.user_properties.append((MISSING, str(error)))
 
 
 @pytest.fixture(scope="session")
@@ -161,6 +186,22 @@ def notifications_service(request: pytest.FixtureRequest) -> Path:
     """The folder of the Node.js service, with its packages installed."""
     with needed("Node.js", request) as services:
         return services.notifications_service()
+
+
+@pytest.fixture(scope="session")
+def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """The one browser of a run: most tests want `browser`."""
+    with needed("A browser", request) as services:
+        chromium = services.browser()
+    yield chromium
+    chromium.quit()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    """Chromium, as if just started: no cookies, nothing in the console."""
+    chromium.forget()
+    return chromium
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import os
 import platform
 import re
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from .processes import kill_tree, started
@@ -63,6 +65,15 @@ class Run:
         atexit.unregister(self.close)
         remove(self.folder)
         self._watchdog.communicate()
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """For what several runs must not do at once, such as installing packages."""
+    path = _temp() / f"strangler-test-servers-{os.getuid()}.lock"
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def mark() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import sources
 from .base import Unavailable
-from .leftovers import ROOT
+from .leftovers import ROOT, one_at_a_time
 
 SERVICE = ROOT / "testproject" / "notifications_service"
 OLDEST = 20
@@ -29,8 +29,9 @@ def prepare(announce: Callable[[str], None]) -> Path:
         raise Unavailable(f"node is {version}, and it takes v{OLDEST} or newer")
     installed = SERVICE / "node_modules" / ".package-lock.json"
     lock = SERVICE / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        _run("npm", "ci", "--no-audit", "--no-fund")
+    with one_at_a_time():
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            _run("npm", "ci", "--no-audit", "--no-fund")
     return SERVICE
 
 

@@ -140,6 +140,24 @@ class PrivateRabbitMQ(Instance):
         """
         self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()], ok.")
 
+    @cached_property
+    def management_url(self) -> str:
+        """Of the management API, which is switched on now and stays so."""
+        port = free_port()
+        plugins = self.write("enabled_plugins", "[rabbitmq_management].\n")
+        with (self.folder / "rabbitmq.conf").open("a") as file:  # For a restart.
+            file.write(
+                f"management.tcp.port = {port}\nmanagement.tcp.ip = {LOOPBACK}\n"
+            )
+        config = f'[{{port, {port}}}, {{ip, "{LOOPBACK}"}}]'
+        self.ctl(
+            "eval",
+            "application:load(rabbitmq_management), "
+            f"application:set_env(rabbitmq_management, tcp_config, {config}), "
+            f'rabbit_plugins:ensure("{plugins}").',
+        )
+        return f"http://{LOOPBACK}:{port}"
+
     def ctl(self, *arguments: str, timeout: float = 60) -> str:
         """Run rabbitmqctl on this node and return what it prints."""
         command = program("rabbitmqctl", DEBIAN)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from . import node, sources
+from . import node, pgbouncer, promtool, sources
 from .base import Kind, Service, Unavailable
 from .instances import Instance, NotStarted
 from .leftovers import Run
 from .mariadb import MARIADB
 from .postgresql import POSTGRESQL
 from .rabbitmq import RABBITMQ
+
+if TYPE_CHECKING:
+    from .browser import Browser
 
 KINDS = {kind.key: kind for kind in (POSTGRESQL, MARIADB, RABBITMQ)}
 
@@ -53,6 +56,22 @@ class Services:
     def notifications_service(self) -> Path:
         """The folder of the Node.js service, ready to run."""
         return node.prepare(self._announce)
+
+    def start_pgbouncer(self, behind: Service) -> Instance:
+        """A PgBouncer in front of this PostgreSQL."""
+        bouncer = pgbouncer.start(self.run, behind.url, self._announce)
+        self._instances.append(bouncer)
+        return bouncer
+
+    def promtool(self) -> str:
+        """Where promtool is."""
+        return promtool.find(self._announce)
+
+    def browser(self) -> Browser:
+        """A browser with a profile of its own."""
+        from . import browser  # Here: Selenium is slow to import.
+
+        return browser.start(self.run, self._announce)
 
     def found(self) -> dict[str, str]:
         """What was got, by name: where it comes from."""
@@ -110,6 +129,15 @@ class NoServices(Services):
     """What the quick tests have: nothing is looked for, and nothing started."""
 
     def notifications_service(self) -> Path:
+        raise Unavailable("--without-services forbids it")
+
+    def promtool(self) -> str:
+        raise Unavailable("--without-services forbids it")
+
+    def start_pgbouncer(self, behind: Service) -> Instance:
+        raise Unavailable("--without-services forbids it")
+
+    def browser(self) -> Browser:
         raise Unavailable("--without-services forbids it")
 
     def _find(self, kind: Kind) -> Service:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .base import Kind, Service, Unavailable
-from .leftovers import ROOT
+from .leftovers import ROOT, one_at_a_time
 
 COMPOSE = ("docker", "compose", "--file", str(ROOT / "compose.yaml"))
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -88,7 +88,7 @@ def install_packages(
         f"{name} is nowhere to be found: installing the Debian {noun} "
         f"{' '.join(packages)} on this machine. NO_INSTALL=1 forbids it."
     )
-    with services_not_started():
+    with one_at_a_time(), services_not_started():
         _apt_get("update")
         _apt_get("install", "--yes", "--no-install-recommends", *packages)
 

@@ -167,8 +167,11 @@ def run_tests(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_a_missing_service_skips_only_its_tests_and_says_so(tmp_path) -> None:
-    done = run_tests(tmp_path)
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_missing_service_skips_only_its_tests_and_says_so(
+    processes: str, tmp_path
+) -> None:
+    done = run_tests(tmp_path, "--numprocesses", processes)
 
     assert done.returncode == 0, done.stdout
     assert re.search(r"1 passed, 3 skipped", done.stdout)

@@ -13,7 +13,7 @@ from django.db import connections
 from django_strangler import conf
 from django_strangler.brokers import make_source
 from django_strangler.brokers.base import PREFETCH, RETRY_DELAYS, WorkQueue
-from django_strangler.inbox.consumer import Consumer, Totals
+from django_strangler.inbox.consumer import FLUSH, Consumer, Totals
 from django_strangler.inbox.handling import inbox_alias
 from django_strangler.inbox.subscribers import registry
 from django_strangler.management.base import StranglerCommand, stopped_by_signals
@@ -78,6 +78,8 @@ class Command(StranglerCommand):
             help="How often to say what was done, when there was anything.",
         )
 
+        self.add_monitoring_arguments(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Build the consumer and run it."""
         subscribers = registry.all()
@@ -114,13 +116,25 @@ class Command(StranglerCommand):
         consumer = Consumer(
             make_source(settings, queue), threads=threads, settings=settings, stop=stop
         )
-        consumer.on_progress = _Interval(self, options["log_interval"])
+        said = _Interval(self, options["log_interval"])
+        beat = self.heartbeat(options["heartbeat_file"], "consumer")
+
+        def progressed(totals: Totals) -> None:
+            said(totals)
+            beat("consumer")
+
+        consumer.on_progress = progressed
         self.stdout.write(
             f"Consuming {queue.name!r} for {len(subscribers)} subscribers: "
             f"{', '.join(queue.patterns)}."
         )
         self.stdout.flush()
-        with stopped_by_signals(stop):
+        # Time for what is in hand to be finished, or given up.
+        patience = settings.handler_timeout + FLUSH + 5
+        with (
+            stopped_by_signals(stop, within=patience),
+            self.measured(options["metrics_port"], consumer=consumer),
+        ):
             consumer.run()
         self.stdout.write(_shown(consumer.totals))
 
@@ -131,7 +145,7 @@ class _Interval:
     def __init__(self, command: Command, interval: float) -> None:
         self._command, self._interval = command, interval
         self._said = time.monotonic()
-        self._before = ""
+        self._before = _shown(Totals())
 
     def __call__(self, totals: Totals) -> None:
         now = time.monotonic()

@@ -19,7 +19,7 @@ from django_strangler.management.base import (
     stopped_by_signals,
 )
 from django_strangler.outbox.models import OutboxEvent
-from django_strangler.outbox.relay import Relay
+from django_strangler.outbox.relay import Relay, Totals
 from django_strangler.outbox.timeouts import own_connection
 
 COUNT_AT_MOST = 1_000_000  # For the progress bar; counting more would take too long.
@@ -79,6 +79,8 @@ class Command(StranglerCommand):
             help="How often to say what was done, when there was anything.",
         )
 
+        self.add_monitoring_arguments(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Build one relay per database and run them."""
         given = {
@@ -93,8 +95,15 @@ class Command(StranglerCommand):
             if options["once"]:
                 for alias in aliases:
                     self._drain(alias, settings, stop, options["patience"])
-            else:
-                self._run(aliases, settings, stop, options["log_interval"])
+                return
+            relays: list[Relay] = []
+            beat = self.heartbeat(options["heartbeat_file"], *aliases)
+            with self.measured(
+                options["metrics_port"], databases=aliases, relays=relays
+            ):
+                self._run(
+                    aliases, settings, stop, options["log_interval"], relays, beat
+                )
 
     def _drain(
         self,
@@ -122,15 +131,22 @@ class Command(StranglerCommand):
         settings: conf.Settings,
         stop: threading.Event,
         interval: float,
+        relays: list[Relay],
+        beat: Callable[[str], object],
     ) -> None:
-        relays: list[Relay] = []
         failures: list[Exception] = []
 
         def work(alias: str) -> None:
             try:
                 with own_connection(connections[alias]):
                     relay = Relay(alias, settings=settings, stop=stop)
-                    relay.on_progress = _Interval(self, alias, interval)
+                    said = _Interval(self, alias, interval)
+
+                    def progressed(totals: Totals) -> None:
+                        said(totals)
+                        beat(alias)
+
+                    relay.on_progress = progressed
                     relays.append(relay)
                     relay.run()
             except Exception as error:  # noqa: BLE001  (Raised below.)

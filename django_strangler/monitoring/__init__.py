@@ -1,0 +1,1 @@
+"""Seeing whether events flow: how things stand, health, metrics and a doctor."""
