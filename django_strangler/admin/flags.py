@@ -13,8 +13,7 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy as _
 
 from django_strangler import feature_flags
@@ -22,6 +21,8 @@ from django_strangler.exceptions import StranglerError
 from django_strangler.feature_flags import wording
 from django_strangler.feature_flags.changes import ids_of
 from django_strangler.feature_flags.models import Flag, FlagChange
+
+from . import asking
 
 
 class IdsField(forms.CharField):
@@ -143,7 +144,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         flag = self._flag(request, object_id)
         if not self.has_view_or_change_permission(request, flag):
             raise PermissionDenied
-        changes = reverse("admin:strangler_flagchange_changelist")
+        changes = asking.url(self.admin_site, "strangler_flagchange_changelist")
         return HttpResponseRedirect(f"{changes}?{urlencode({'flag': flag.name})}")
 
     def off_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -154,18 +155,24 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if request.method == "POST":
             why = request.POST.get("why", "")
             feature_flags.disable(flag.name, by=_user(request), why=why)
+            self.log_change(request, flag, f"switched off: {why}"[:500])
             self.message_user(
                 request, _("%s is off for everybody.") % flag.name, messages.SUCCESS
             )
-            return HttpResponseRedirect(reverse("admin:strangler_flag_changelist"))
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": flag,
-            "title": _("Switch %s off now?") % flag.name,
-            "rollout": wording.rollout(flag),
-        }
-        return TemplateResponse(request, "admin/strangler/flag/off.html", context)
+            return HttpResponseRedirect(asking.dashboard(self.admin_site))
+        return asking.ask(
+            self.admin_site,
+            request,
+            question=f"Switch {flag.name} off?",
+            facts=[
+                f"Now: {wording.rollout(flag)}",
+                "It will be off for everybody, named users included. "
+                "The percentage stays for later.",
+            ],
+            yes="Yes, switch it off",
+            back=asking.url(self.admin_site, "strangler_flag_change", flag.pk),
+            asks_why=True,
+        )
 
     def may_switch_off(self, request: HttpRequest, flag: Flag | None = None) -> bool:
         return self.has_change_permission(request, flag) or request.user.has_perm(

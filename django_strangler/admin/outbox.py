@@ -1,26 +1,28 @@
-"""Events in the admin: for looking, and nothing else."""
+"""Events in the admin: lists, and a page for each."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db import connections, router
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
+from django_strangler import conf
+from django_strangler.monitoring.timeline import NEAR, of_same_key, timeline
 from django_strangler.outbox.models import OutboxEvent
+from django_strangler.tracing import trace_id
 
 from . import bounded
+from .actions import DISCARD, REPLAY, ReplayAndDiscard
 from .bounded import BoundedPaginator, Rows
 
-_LONGEST_PAYLOAD = 100_000  # Characters; a browser chokes on much more.
+_LONGEST = 100_000  # Characters; a browser chokes on much more.
 _SAMPLE = 2_000  # Rows whose types are offered as filters.
 
 
@@ -101,14 +103,8 @@ class LimitedList(ChangeList):
             self.result_list = self.result_list[: self.list_per_page]
 
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[OutboxEvent]
-else:
-    _ModelAdmin = admin.ModelAdmin
-
-
 @admin.register(OutboxEvent)
-class OutboxEventAdmin(_ModelAdmin):
+class OutboxEventAdmin(ReplayAndDiscard):
     """Lists by state, age, type and key; the payload has a permission of its own."""
 
     list_display = (
@@ -132,6 +128,16 @@ class OutboxEventAdmin(_ModelAdmin):
     list_per_page = list_max_show_all = 100
     paginator = BoundedPaginator
     show_full_result_count = False
+    change_form_template = "admin/strangler/outboxevent/change_form.html"
+    fields = readonly_fields = (
+        "type",
+        "key",
+        "state_name",
+        "event_id",
+        "correlation_id",
+        "lane",
+        "size",
+    )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return LimitedList
@@ -159,49 +165,34 @@ class OutboxEventAdmin(_ModelAdmin):
         state = _state(request.GET)
         return bounded.searched(queryset, state).filter(key=term), False
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        names = (
-            "id",
-            "event_id",
-            "type",
-            "key",
-            "state_name",
-            "published_at",
-            "available_at",
-            "attempts",
-            "retry_at",
-            "last_error",
-            "confirmed_at",
-            "parked_at",
-            "parked_reason",
-            "correlation_id",
-            "lane",
-            "size",
-            "pretty_headers",
-        )
-        if request.user.has_perm("strangler.view_payload"):
-            return (*names, "pretty_payload")
-        return names
-
-    def get_readonly_fields(
-        self, request: HttpRequest, obj: Any = None
-    ) -> tuple[str, ...]:
-        return self.get_fields(request, obj)
-
     @admin.display(description=_("state"))
     def state_name(self, event: OutboxEvent) -> str:
         """The glossary's word for it."""
         return event.state
 
-    @admin.display(description=_("headers"))
-    def pretty_headers(self, event: OutboxEvent) -> SafeString:
-        """One header per line."""
-        return _pretty(event.headers)
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """What happened to it; the payload only to those who may see it."""
+        event: OutboxEvent = kwargs["obj"]
+        trace = trace_id(event.headers)
+        template = conf.current().trace_url if trace else ""
+        may_see_payload = request.user.has_perm("strangler.view_payload")
+        context |= {
+            "timeline": timeline(event),
+            "headers": _pretty(event.headers),
+            "payload": _pretty(event.payload) if may_see_payload else None,
+            "trace_url": template.replace("{trace_id}", trace),
+            "of_same_key": of_same_key(event),
+            "near": NEAR,
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
 
-    @admin.display(description=_("payload"))
-    def pretty_payload(self, event: OutboxEvent) -> SafeString:
-        """Indented, and escaped."""
-        return _pretty(event.payload)
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever may replay or discard has to find the event."""
+        return super().has_view_permission(request, obj) or any(
+            request.user.has_perm(verb.permission) for verb in (REPLAY, DISCARD)
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Events come from publish_event()."""
@@ -223,8 +214,8 @@ def _as_uuid(text: str) -> UUID | None:
         return None
 
 
-def _pretty(value: Any) -> SafeString:
+def _pretty(value: Any) -> str:
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    if len(text) > _LONGEST_PAYLOAD:
-        text = f"{text[:_LONGEST_PAYLOAD]}\n… and {len(text) - _LONGEST_PAYLOAD:,} more"
-    return format_html('<pre style="white-space: pre-wrap">{}</pre>', text)
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}\n… and {len(text) - _LONGEST:,} more"
+    return text
