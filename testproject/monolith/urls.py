@@ -7,4 +7,5 @@ urlpatterns = [
     path("users/", include("users.urls")),
     path("notifications/", include("notifications.urls")),
     path("reports/", include("reporting.urls")),
+    path("strangler/", include("django_strangler.urls")),
 ]

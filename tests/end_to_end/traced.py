@@ -41,6 +41,8 @@ class FileExporter(SpanExporter):
                     "traceId": f"{context.trace_id:032x}",
                     "spanId": f"{context.span_id:016x}",
                     "parentId": f"{parent.span_id:016x}" if parent else None,
+                    "start": (span.start_time or 0) / 1e9,
+                    "end": (span.end_time or 0) / 1e9,
                     "attributes": dict(span.attributes or {}),
                 }
                 file.write(json.dumps(line) + "\n")
@@ -64,6 +66,10 @@ def main() -> None:
     )
     trace.set_tracer_provider(provider)
     DjangoInstrumentor().instrument()
+    if os.environ.get("TRACED_SQL"):
+        from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+
+        PsycopgInstrumentor().instrument()
     if sys.argv[1] == "serve":
         from monolith.wsgi import application
 

@@ -2,19 +2,84 @@
 
 from __future__ import annotations
 
+import json
+import re
+import socket
 import subprocess
-import sys
-from pathlib import Path
+import urllib.request
 
-DEMO = Path(__file__).parents[2] / "testproject" / "demo.py"
+import pytest
+
+from tests.services.ports import free_port
+from tests.services.processes import started
+from tests.waiting import wait_for
+
+from .running import COMMAND, environment, on_a_terminal
 
 
-def test_the_demo_sends_one_receipt_for_each_payment():
+def test_without_a_terminal_it_makes_payments_and_ends_with_a_verdict():
     done = subprocess.run(
-        [sys.executable, str(DEMO)], capture_output=True, text=True, timeout=120
+        COMMAND,
+        env=environment(PORT=str(free_port())),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "20 payments made, 20 events published, 20 confirmed" in done.stdout
-    assert "once each" in done.stdout
-    assert done.stdout.rstrip().endswith("All is well.")
+    payments = re.search(r"(\d+) payments completed", done.stdout)
+    assert payments
+    assert f"  {payments[1]} events confirmed, 0 pending, 0 parked" in done.stdout
+    assert f"  {payments[1]} receipts mailed, 0 of them twice" in done.stdout
+    assert "the relay is stopped; payments go on" in done.stdout
+    assert "\033" not in done.stdout
+    assert done.stdout.rstrip().endswith(
+        "Each event confirmed and each receipt written exactly once."
+    )
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_said_and_not_needed():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with on_a_terminal(PORT=str(port)) as demo:
+            answer = urllib.request.urlopen(demo.address, timeout=10)
+            code = demo.interrupt()
+
+    assert f"Port {port} is taken" in demo.text
+    assert answer.status == 200
+    assert code == 0
+
+
+@pytest.mark.slow
+def test_its_relay_does_not_outlive_a_demo_that_was_killed():
+    with on_a_terminal(PORT=str(free_port())) as demo:
+        with urllib.request.urlopen(
+            f"{demo.address}/demo/state/", timeout=10
+        ) as answer:
+            relay = json.load(answer)["relay"]
+        before = started(relay)
+
+        demo.process.kill()
+        demo.process.wait(10)
+
+        wait_for(lambda: started(relay) is None, 20)
+    assert before is not None
+
+
+@pytest.mark.parametrize("path", ["relay", "rollout", "pay", "traffic"])
+def test_the_page_s_buttons_need_its_token(path, client_of_the_demo):
+    answer = client_of_the_demo.post(f"/demo/{path}/", {"do": "stop"})
+
+    assert answer.status_code == 403
+
+
+@pytest.fixture
+def client_of_the_demo(settings, monkeypatch, tmp_path):
+    from django.test import Client
+
+    monkeypatch.setenv("DEMO_MAILS", str(tmp_path))
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "demo"]
+    settings.ROOT_URLCONF = "demo.urls"
+    return Client(enforce_csrf_checks=True, headers={"host": "127.0.0.1"})

@@ -1,0 +1,13 @@
+from django.urls import include, path
+
+from . import views
+
+urlpatterns = [
+    path("", views.page, name="demo"),
+    path("demo/state/", views.state, name="demo-state"),
+    path("demo/pay/", views.pay, name="demo-pay"),
+    path("demo/rollout/", views.rollout, name="demo-rollout"),
+    path("demo/relay/", views.relay, name="demo-relay"),
+    path("demo/traffic/", views.traffic, name="demo-traffic"),
+    path("", include("monolith.urls")),
+]
