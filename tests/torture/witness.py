@@ -1,4 +1,9 @@
-"""The witness: a stream behind the exchange, append-only, read after the run."""
+"""
+The witness: a stream behind the exchange, append-only, read after the run.
+
+Behind the events exchange stands a second one, and behind that every queue. So one
+binding decides whether the events are routable at all.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +13,89 @@ from typing import Any
 
 import pika
 
+from .crew import QUEUE, RETRY_DELAYS
+from .history import Copy
+from .publisher import HANDLED
+
+EVENTS, FAN_OUT = "domain-events", "torture-fan-out"
 STREAM, WORK = "torture-witness", "torture-work"
+WANTED, ORPHANS = ("torture.#", "forbidden.#"), "orphan.#"
+MARKER = "torture-marker"
 
 
-def declare(url: str, exchange: str) -> None:
-    connection = pika.BlockingConnection(pika.URLParameters(url))
+def connect(url: str) -> Any:
+    return pika.BlockingConnection(pika.URLParameters(url))
+
+
+def declare(url: str) -> None:
+    """Exchanges and queues, those of the consumers included."""
+    from django_strangler.brokers.base import WorkQueue
+    from django_strangler.brokers.rabbitmq import topology
+
+    connection = connect(url)
     channel = connection.channel()
-    channel.exchange_declare(exchange, "topic", durable=True)
-    channel.queue_declare(STREAM, durable=True, arguments={"x-queue-type": "stream"})
-    channel.queue_declare(WORK, durable=True, arguments={"x-queue-type": "quorum"})
-    for queue in (STREAM, WORK):
-        channel.queue_bind(queue, exchange, "#")
+    channel.exchange_declare(EVENTS, "topic", durable=True)
+    channel.exchange_declare(FAN_OUT, "topic", durable=True)
+    for queue, kind in ((STREAM, "stream"), (WORK, "quorum")):
+        channel.queue_declare(queue, durable=True, arguments={"x-queue-type": kind})
+        channel.queue_bind(queue, FAN_OUT, "#")
+    delays = tuple(map(float, RETRY_DELAYS))
+    effects = WorkQueue(name=QUEUE, patterns=(), retry_delays=delays)
+    topology.prepare(connection, effects, EVENTS)
+    for pattern in HANDLED:
+        channel.queue_bind(QUEUE, FAN_OUT, pattern)
+    for pattern in WANTED:
+        channel.exchange_bind(FAN_OUT, EVENTS, pattern)
     connection.close()
 
 
-def read(url: str, queue: str = STREAM) -> Iterator[tuple[str, int]]:
+def route(url: str, pattern: str, *, bound: bool) -> None:
+    """Make events routable, or not."""
+    connection = connect(url)
+    channel = connection.channel()
+    bind = channel.exchange_bind if bound else channel.exchange_unbind
+    bind(FAN_OUT, EVENTS, pattern)
+    connection.close()
+
+
+def mark(url: str, name: str, queue: str = STREAM) -> None:
+    """A place in the queue to come back to."""
+    connection = connect(url)
+    channel = connection.channel()
+    channel.confirm_delivery()
+    body = json.dumps({"name": name, "number": 0}).encode()
+    # Through no exchange: whatever else there is, it reaches this queue alone.
+    channel.basic_publish("", queue, body, pika.BasicProperties(message_id=MARKER))
+    connection.close()
+
+
+def depth(url: str, queue: str) -> int:
+    """How many messages wait in it."""
+    connection = connect(url)
+    frame = connection.channel().queue_declare(queue, passive=True)
+    connection.close()
+    return int(frame.method.message_count)
+
+
+def read(url: str, queue: str = STREAM, *, patience: float = 2) -> Iterator[Copy]:
     """Everything that entered the stream, in order; or what a work queue holds."""
-    connection = pika.BlockingConnection(pika.URLParameters(url))
-    channel: Any = connection.channel()
-    channel.basic_qos(prefetch_count=1000)
+    connection = connect(url)
+    channel = connection.channel()
+    channel.basic_qos(prefetch_count=2000)
     offset = {"x-stream-offset": "first"} if queue == STREAM else {}
-    for method, _, body in channel.consume(
-        queue, arguments=offset, inactivity_timeout=5
+    last = 0
+    for method, properties, body in channel.consume(
+        queue, arguments=offset, inactivity_timeout=patience
     ):
         if method is None:
             break
-        channel.basic_ack(method.delivery_tag)
+        last = method.delivery_tag
+        if last % 500 == 0:
+            channel.basic_ack(last, multiple=True)
         payload = json.loads(body)
-        yield payload["key"], payload["number"]
+        if queue != STREAM and properties.message_id == MARKER:
+            continue
+        yield Copy(properties.message_id, payload["name"], payload["number"])
+    if last % 500:
+        channel.basic_ack(last, multiple=True)
     connection.close()

@@ -1,0 +1,32 @@
+"""The monolith under torture: what its publishers, relays and consumers run with."""
+
+from __future__ import annotations
+
+import os
+
+from tests.settings import *  # noqa: F403
+from tests.settings import STRANGLER
+
+from .crew import LEASE, WINDOW
+
+# Nothing else, so that a process which was killed is soon back.
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django_strangler",
+    "tests.torture",
+]
+AUTH_USER_MODEL = "auth.User"
+MIDDLEWARE: list[str] = []
+TEMPLATES: list[dict[str, object]] = []
+ROOT_URLCONF = __name__
+urlpatterns: list[object] = []
+STRANGLER = {
+    **STRANGLER,
+    "WINDOW": WINDOW,
+    "LEASE": LEASE,
+    "MAX_BACKOFF": 5,
+    "MAX_PAYLOAD_BYTES": 64 * 1024,
+    # Short, so that prune_outbox finds something to delete.
+    "RETENTION": float(os.environ.get("TORTURE_RETENTION", "15")),
+}
