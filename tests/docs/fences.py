@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "README.md",
+    *(each for each in sorted(ROOT.glob("docs/**/*.md")) if "_build" not in each.parts),
+]
 _OPENING = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 
 
@@ -47,3 +52,23 @@ def fences(page: Path) -> Iterator[Fence]:
             words=tuple(words),
             code=textwrap.dedent("\n".join(body)) + "\n",
         )
+
+
+def written_in(language: str) -> list[Fence]:
+    """The blocks of all pages in this language, but for those that run elsewhere."""
+    return [
+        fence
+        for page in PAGES
+        for fence in fences(page)
+        if fence.language == language and not {"no-run", "apart"} & set(fence.words)
+    ]
+
+
+def shown(page: Path) -> str:
+    """A page's name in a test's."""
+    return str(page.relative_to(ROOT))
+
+
+def by_place(fence: Fence) -> str:
+    """The same of a block."""
+    return f"{shown(fence.page)}:{fence.line}"

@@ -6,39 +6,24 @@ A failure's traceback points into the page.
 
 from __future__ import annotations
 
-import configparser
-import json
+import os
 import re
 import shlex
+import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from django.core.management import get_commands, load_command_class
+from django.core.management import call_command, get_commands, load_command_class
 from django.core.management.base import CommandError
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 
-from .fences import Fence, fences
+from tests.services.databases import database_url
+from tests.services.fixtures import MakeDb
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-FENCES = [
-    fence for page in PAGES if "_build" not in page.parts for fence in fences(page)
-]
-# Whoever uses another language decides here how a mistake in it is found.
-KNOWN = {"", "console", "ini", "json", "mermaid", "python", "text", "toml"}
+from .fences import PAGES, ROOT, Fence, fences, shown, written_in
 
-
-def shown(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-def written_in(language: str) -> list[Fence]:
-    return [
-        fence
-        for fence in FENCES
-        if fence.language == language and "no-run" not in fence.words
-    ]
+# Commands that come to an end, need no server, and belong to the page's story.
+AT_ONCE = {"flag", "prune_outbox", "sqlmigrate"}
 
 
 @pytest.mark.django_db
@@ -51,38 +36,49 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
     with transaction.atomic():
-        for fence in written_in("python"):
-            if fence.page == page:
+        for fence in fences(page):
+            if fence in written_in("python"):
                 # Shifted, so that a traceback names the page's own line.
                 code = "\n" * (fence.line - 1) + fence.code
                 exec(compile(code, str(page), "exec"), module.__dict__)
+            elif fence in written_in("console"):
+                for words in commands(fence.code):
+                    if words[1:2] == ["manage.py"] and words[2] in AT_ONCE:
+                        call_command(*words[2:])
+
+
+def test_pages_about_other_projects_run_beside_them(make_db: MakeDb):
+    alias = make_db("postgresql")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docs.apart"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DATABASE_URL": database_url(alias),
+            "PYTHONPATH": os.pathsep.join([".", "testproject"]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    pages = {
+        page.stem for page in PAGES if any("apart" in f.words for f in fences(page))
+    }
+    assert pages == set(done.stdout.split())
 
 
 @pytest.mark.parametrize(
     "fence",
-    written_in("console"),
+    # The tutorial's own commands come out of the tutorial: tests/first_run types it in.
+    [fence for fence in written_in("console") if fence.page.parent.name != "tutorial"],
     ids=lambda fence: f"{shown(fence.page)}:{fence.line}",
 )
 def test_the_commands_of_a_page_exist(fence):
     for command in commands(fence.code):
-        check_command(command, fence)
-
-
-def test_json_is_well_formed():
-    for fence in written_in("json"):
-        json.loads(fence.code)
-
-
-def test_ini_is_well_formed():
-    for fence in written_in("ini"):
-        # systemd allows a key several times.
-        configparser.RawConfigParser(strict=False).read_string(fence.code)
-
-
-def test_toml_is_well_formed():
-    tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
-    for fence in written_in("toml"):
-        tomllib.loads(fence.code)
+        check_command(command, fence.place)
 
 
 @pytest.mark.parametrize(
@@ -102,14 +98,26 @@ def test_a_wrong_command_is_found(line):
         test_the_commands_of_a_page_exist(fence)
 
 
-def test_every_language_on_the_pages_is_one_that_is_checked():
-    unknown = [
-        f"{fence.place}: {fence.language}"
-        for fence in FENCES
-        if fence.language not in KNOWN and not fence.language.startswith("{")
-    ]
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_what_a_sentence_names_exists(page):
+    text = page.read_text()
+    for fence in fences(page):
+        text = text.replace(fence.code, "")
 
-    assert not unknown
+    for words in re.findall(r"`((?:python )?(?:make|manage\.py) [a-z][^`]*)`", text):
+        command, name, *rest = shlex.split(words.removeprefix("python "))
+        if command == "make":
+            check_command([command, name, *rest], page.name)
+        else:
+            check_options(name, rest, page.name)
+
+
+def test_the_links_of_the_readme_lead_somewhere():
+    # Those of the other pages are Sphinx's.
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text())
+
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def commands(code: str) -> list[list[str]]:
@@ -128,40 +136,59 @@ def commands(code: str) -> list[list[str]]:
     return found
 
 
-def check_command(words: list[str], fence: Fence) -> None:
+def check_command(words: list[str], place: str) -> None:
     match words:
         case ["make", *rest]:
             targets = re.findall(r"(?m)^([\w-]+):", (ROOT / "Makefile").read_text())
             for word in rest:
                 if "=" not in word and not word.startswith("-"):
-                    assert word in targets, f"{fence.place}: no target {word!r}"
-        case ["python" | "python3", script, *rest] if script.endswith("manage.py"):
-            check_management_command(rest, fence)
+                    assert word in targets, f"{place}: no target {word!r}"
+        case [python, script, *rest] if python.rpartition("/")[2] in {
+            "python",
+            "python3",
+        } and script.endswith("manage.py"):
+            check_management_command(rest, place)
         case ["django-admin" | "./manage.py" | "manage.py", *rest]:
-            check_management_command(rest, fence)
+            check_management_command(rest, place)
         case ["pip", "install", *rest]:
             for word in rest:
-                check_extras(word, fence)
+                check_extras(word, place)
 
 
-def check_management_command(words: list[str], fence: Fence) -> None:
-    assert words, f"{fence.place}: which command?"
+def check_management_command(words: list[str], place: str) -> None:
+    assert words, f"{place}: which command?"
     command, *arguments = words
+    if "--database" in arguments:  # The page's reader has more than one.
+        arguments[arguments.index("--database") + 1] = DEFAULT_DB_ALIAS
     # Not ours, nor a reason to fail: what the page's reader has installed.
     if command in {"runserver", "startproject", "startapp", "shell"}:
         return
-    assert command in get_commands(), f"{fence.place}: no command {command!r}"
+    assert command in get_commands(), f"{place}: no command {command!r}"
     app = get_commands()[command]
     parser = load_command_class(app, command).create_parser("manage.py", command)
     try:
         parser.parse_args(arguments)
     except (CommandError, SystemExit) as error:
-        pytest.fail(f"{fence.place}: {' '.join(words)}: {error}")
+        pytest.fail(f"{place}: {' '.join(words)}: {error}")
 
 
-def check_extras(word: str, fence: Fence) -> None:
+def check_options(command: str, words: list[str], place: str) -> None:
+    """Half a command, as sentences have it, is one whose options exist."""
+    assert command in get_commands(), f"{place}: no command {command!r}"
+    app = get_commands()[command]
+    parser = load_command_class(app, command).create_parser("manage.py", command)
+    known = set(parser._option_string_actions)
+    for action in parser._subparsers._group_actions if parser._subparsers else ():
+        for subparser in action.choices.values():
+            known |= set(subparser._option_string_actions)
+    for word in words:
+        option = word.partition("=")[0]
+        assert not option.startswith("--") or option in known, f"{place}: {word}"
+
+
+def check_extras(word: str, place: str) -> None:
     found = re.match(r"django-strangler\[([\w,-]+)\]", word)
     project = (ROOT / "pyproject.toml").read_text()
     extras = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
     for extra in found[1].split(",") if found else ():
-        assert re.search(rf"(?m)^{extra} = ", extras), f"{fence.place}: no {extra!r}"
+        assert re.search(rf"(?m)^{extra} = ", extras), f"{place}: no {extra!r}"

@@ -7,6 +7,8 @@ import dataclasses
 import re
 from pathlib import Path
 
+from django.apps import apps
+
 import django_strangler
 from django_strangler import conf
 
@@ -40,3 +42,15 @@ def test_the_checks_page_lists_every_check():
     used = set(re.findall(r"\bstrangler\.[EWI]\d{3}\b", code))
     assert used
     assert [row[0].strip("`") for row in table("checks.md")] == sorted(used)
+
+
+def test_the_admin_page_lists_every_permission_of_ours():
+    listed = {row[0].strip("`") for row in table("admin.md")}
+
+    ours = {
+        f"strangler.{name}"
+        for model in apps.get_app_config("strangler").get_models()
+        for name, _ in model._meta.permissions
+    }
+    assert ours
+    assert ours <= listed
