@@ -3,8 +3,9 @@
 # PYTHON=python3.12        which Python to make it from (default: the first from 3.10 up)
 # VENV=.venv               where
 # NO_INSTALL=1             never install Debian packages
+# JOBS=2                   processes that run the tests, each with servers of its own
 # REQUIRE_SERVICES=1       a service that cannot be had fails the tests
-# PYTEST_ARGS='-k outbox'  for pytest; likewise BENCH_ARGS and TOX_ARGS
+# PYTEST_ARGS='-k outbox'  for pytest; likewise BENCH_ARGS, TORTURE_ARGS and TOX_ARGS
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -29,8 +30,12 @@ environment-%:
 	@scripts/environment.sh $*
 
 .PHONY: demo
-demo: environment-demo ## payments, events and receipts, on SQLite and without any server
-	@$(bin)/python testproject/demo.py
+demo: environment-demo ## payments, events and receipts to look at, on SQLite and without any server
+	@PYTHONPATH=testproject $(bin)/python -m demo
+
+.PHONY: demo-full
+demo-full: environment-demo-full ## one payment's trace, over PostgreSQL, RabbitMQ and the Node.js service
+	@PYTHONPATH=.:testproject $(bin)/python -m demo.full
 
 service = testproject/notifications_service
 
@@ -41,9 +46,11 @@ $(service)/node_modules/.package-lock.json: $(service)/package-lock.json
 	npm ci --prefix $(service) --no-audit --no-fund
 	@touch $@
 
+JOBS ?= 2
 .PHONY: test
 test: environment-test ## run the tests, with the services found or started
-	$(bin)/python -m pytest $(if $(call is_on,$(REQUIRE_SERVICES)),--require-services) $(PYTEST_ARGS)
+	$(bin)/python -m pytest --numprocesses $(JOBS) --dist loadfile \
+		$(if $(call is_on,$(REQUIRE_SERVICES)),--require-services) $(PYTEST_ARGS)
 
 .PHONY: lint lint-style lint-types lint-floors lint-migrations
 lint: lint-style lint-floors lint-migrations lint-types ## style, types, floors and migrations (-k: all, even if one fails)
@@ -52,8 +59,9 @@ lint-style: environment-lint
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 
+# From a cold cache, the plugin does not see the managers of all models without the path.
 lint-types: environment-lint
-	$(bin)/mypy
+	PYTHONPATH=.:testproject $(bin)/mypy
 
 lint-floors: environment-lint
 	$(bin)/lint-imports
@@ -81,10 +89,12 @@ bench: environment-bench ## measure: all of them, or make bench BENCHMARKS=bench
 SECONDS ?= 600
 SEED ?= 1
 DATABASE ?= postgresql
+HISTORY ?= torture-$(DATABASE)-$(SEED).gz
 .PHONY: torture
 torture: environment-test ## kill everything for SECONDS, by SEED, on DATABASE
 	PYTHONPATH=.:testproject $(bin)/python -m tests.torture --seconds $(SECONDS) \
-		--seed $(SEED) --database $(DATABASE) --history torture-$(SEED).jsonl
+		--seed $(SEED) --database $(DATABASE) --history $(HISTORY) \
+		--logs $(basename $(HISTORY)) $(TORTURE_ARGS)
 
 .PHONY: clean
 clean: ## remove what the targets made

@@ -30,6 +30,16 @@ WRONG: dict[str, list[Any]] = {
     "POLL_INTERVAL": [0, None],
     "FLAG_REFRESH": [-1, None, float("nan")],
     "NOTIFY": [None, "yes"],
+    "UNHEALTHY_AFTER": [0, None, "1 min", float("nan")],
+    "TRACE_URL": [
+        None,
+        5,
+        "jaeger",
+        "https://jaeger/trace/",
+        "javascript:alert('{trace_id}')",
+        "https://jaeger/a b/{trace_id}",
+        "https://jaeger/{trace_id}\n",
+    ],
 }
 
 
