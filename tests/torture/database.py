@@ -75,6 +75,12 @@ class Database:
             )
         )
 
+    def due(self) -> int:
+        """What is pending, may be sent, and has no other time."""
+        return int(
+            self.one(f"SELECT COUNT(*) FROM strangler_outboxevent o WHERE {DUE}")
+        )
+
     def parked(self, reason: str = "%") -> int:
         return int(
             self.one(

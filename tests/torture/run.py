@@ -39,11 +39,15 @@ def run(
         history.faults.append(_do(stage, registry[step.name], step.chance))
         stage.crew.fill()
     stage.crew.publishing = False
+    last = time.monotonic()
     stage.crew.dismiss("publisher")
-    stage.allow_everything()
-    history.drained = round(stage.wait_until_drained(2 * DRAINED_WITHIN), 1)
-    print(f"{'':10}drained {history.drained:.1f} s after the last fault", flush=True)
+    stage.wait_until_idle(2 * DRAINED_WITHIN)
+    # From here on it is the harness that keeps the relays from working.
     history.waits = watch.finish()
+    stage.allow_everything()
+    stage.wait_until_drained(2 * DRAINED_WITHIN)
+    history.drained = round(time.monotonic() - last, 1)
+    print(f"{'':10}drained {history.drained:.1f} s after the last fault", flush=True)
     stage.crew.close()
     stage.collect(history)
     return history

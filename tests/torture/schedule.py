@@ -15,8 +15,12 @@ class Step:
 
 
 def steps(kinds: Sequence[str], seed: int) -> Iterator[Step]:
-    """Without end: round by round, each kind once, in an order of the round's own."""
+    """
+    Without end: round by round, each kind once, in an order of the round's own.
+
+    In whatever order the kinds are given.
+    """
     chance = random.Random(seed)
     while True:
-        for name in chance.sample(kinds, len(kinds)):
+        for name in chance.sample(sorted(kinds), len(kinds)):
             yield Step(name, chance.uniform(0.2, 1.2), random.Random(chance.random()))

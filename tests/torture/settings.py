@@ -30,3 +30,10 @@ STRANGLER = {
     # Short, so that prune_outbox finds something to delete.
     "RETENTION": float(os.environ.get("TORTURE_RETENTION", "15")),
 }
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"timed": {"format": "%(asctime)s %(message)s"}},
+    "handlers": {"timed": {"class": "logging.StreamHandler", "formatter": "timed"}},
+    "loggers": {"django_strangler": {"handlers": ["timed"], "level": "INFO"}},
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,18 +106,28 @@ class Stage:
         """Send what was parked again."""
         return self.crew.run("replay_events", "--type", pattern, "--no-input")
 
-    def wait_until_drained(self, limit: float) -> float:
-        """How long it took; replays what was parked on the way."""
-        started = time.monotonic()
-        while time.monotonic() - started < limit:
+    def wait_until_idle(self, limit: float) -> None:
+        """Until all is sent that may be sent."""
+        self._wait(lambda: self.database.due() == 0, limit)
+
+    def wait_until_drained(self, limit: float) -> None:
+        """Until nothing is left; replays what was parked on the way."""
+        self._wait(self._is_drained, limit)
+
+    def _wait(self, is_done: Callable[[], bool], limit: float) -> None:
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
             self.crew.fill()
             with contextlib.suppress(Exception):
-                if self.database.parked():
-                    self.replay("#")
-                elif not self.database.pending() and self._is_consumed():
+                if is_done():
                     break
             time.sleep(0.2)
-        return time.monotonic() - started
+
+    def _is_drained(self) -> bool:
+        if self.database.parked():
+            self.replay("#")
+            return False
+        return not self.database.pending() and self._is_consumed()
 
     def _is_consumed(self) -> bool:
         return bool(self.rabbitmq.messages(QUEUE) == 0)

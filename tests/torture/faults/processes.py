@@ -25,13 +25,15 @@ def until(condition: Callable[[], object], timeout: float = 8.0) -> bool:
 
 def at_work(stage: Stage) -> list[Member]:
     """The relays that have lanes; there should be two of them at least."""
+    relays: list[Member] = []
 
-    def found() -> list[Member]:
-        relays = stage.crew.of("relay")
-        return [each for each in relays if stage.database.lanes_of(each.name)]
+    def found() -> bool:
+        living = stage.crew.of("relay")
+        relays[:] = [each for each in living if stage.database.lanes_of(each.name)]
+        return len(relays) > 1
 
-    until(lambda: len(found()) > 1, 20)
-    return found()
+    until(found, 20)
+    return relays  # As they were then: a moment later, lanes may be changing hands.
 
 
 def caught_at_work(stage: Stage, chance: random.Random) -> tuple[Member, int]:
@@ -144,38 +146,39 @@ def drains(stage: Stage, chance: random.Random) -> Bite:
 
 @fault("kill a publisher")
 def kill_publisher(stage: Stage, chance: random.Random) -> Bite:
-    publisher = chance.choice(stage.crew.of("publisher"))
-    publisher.kill()
-    return Bite(f"pid {publisher.process.pid} gone")
+    return _killed(chance.choice(stage.crew.of("publisher")))
+
+
+@fault("kill a consumer")
+def kill_consumer(stage: Stage, chance: random.Random) -> Bite:
+    return _killed(chance.choice(stage.crew.of("consumer")))
+
+
+def _killed(member: Member) -> Bite:
+    member.kill()
+    return Bite(f"pid {member.process.pid} gone")
 
 
 @fault("pause a publisher")
 def pause_publisher(stage: Stage, chance: random.Random) -> Bite:
     """In the middle of a transaction, if it can be caught there: its locks stay."""
     publisher = chance.choice(stage.crew.of("publisher"))
-    publisher.freeze()
-    time.sleep(chance.uniform(1, 3))
-    lives = publisher.lives
-    publisher.thaw()
-    return Bite(f"pid {publisher.process.pid} stood still" if lives else "")
-
-
-@fault("kill a consumer")
-def kill_consumer(stage: Stage, chance: random.Random) -> Bite:
-    consumer = chance.choice(stage.crew.of("consumer"))
-    consumer.kill()
-    return Bite(f"pid {consumer.process.pid} gone")
+    return _paused(publisher, chance.uniform(1, 3))
 
 
 @fault("pause a consumer")
 def pause_consumer(stage: Stage, chance: random.Random) -> Bite:
     """Beyond its heartbeat: RabbitMQ hands its deliveries to others."""
     consumer = chance.choice(stage.crew.of("consumer"))
-    consumer.freeze()
-    time.sleep(chance.choice([2, 12]))
-    lives = consumer.lives
-    consumer.thaw()
-    return Bite(f"pid {consumer.process.pid} stood still" if lives else "")
+    return _paused(consumer, chance.choice([2, 12]))
+
+
+def _paused(member: Member, seconds: float) -> Bite:
+    member.freeze()
+    time.sleep(seconds)
+    lives = member.lives
+    member.thaw()
+    return Bite(f"pid {member.process.pid} stood still" if lives else "")
 
 
 @fault("cut the consumers' network")
