@@ -1,4 +1,4 @@
-"""The network of one relay, to RabbitMQ or to the database."""
+"""The network of a relay, to RabbitMQ or to the database, and of the consumers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def _relay(stage: Stage, chance: random.Random) -> tuple[int, int]:
     return relay.place, relay.window
 
 
-def _cut(proxy: Proxy, window: int) -> Bite:
+def _cut(proxy: Proxy, *windows: int) -> Bite:
+    until(lambda: proxy.connections, 20)  # The fault before may have taken them.
     open_now = proxy.connections
     proxy.cut()
-    return Bite(f"{open_now} connections reset" if open_now else "", (window,))
+    return Bite(f"{open_now} connections reset" if open_now else "", windows)
 
 
 @fault("cut a relay off RabbitMQ", outage=True)
@@ -34,6 +35,11 @@ def cut_broker(stage: Stage, chance: random.Random) -> Bite:
 def cut_database(stage: Stage, chance: random.Random) -> Bite:
     place, window = _relay(stage, chance)
     return _cut(stage.to_database[place], window)
+
+
+@fault("cut the consumers' network")
+def cut_consumers(stage: Stage, chance: random.Random) -> Bite:
+    return _cut(stage.to_consumers)
 
 
 @fault("no network to RabbitMQ", outage=True)

@@ -179,10 +179,3 @@ def _paused(member: Member, seconds: float) -> Bite:
     lives = member.lives
     member.thaw()
     return Bite(f"pid {member.process.pid} stood still" if lives else "")
-
-
-@fault("cut the consumers' network")
-def cut_consumers(stage: Stage, chance: random.Random) -> Bite:
-    open_now = stage.to_consumers.connections
-    stage.to_consumers.cut()
-    return Bite(f"{open_now} connections reset" if open_now else "")

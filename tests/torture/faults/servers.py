@@ -56,11 +56,19 @@ def pause_database(stage: Stage, chance: random.Random) -> Bite:
 
 @fault("close all connections", outage=True)
 def close_connections(stage: Stage, chance: random.Random) -> Bite:
-    closed = stage.rabbitmq.evaluate(
-        'length([rabbit_networking:close_connection(Pid, "torture") '
-        "|| Pid <- rabbit_networking:connections()])"
-    )
-    count = int(closed)
+    closed: list[int] = [0]
+
+    def close() -> bool:
+        closed[0] = int(
+            stage.rabbitmq.evaluate(
+                'length([rabbit_networking:close_connection(Pid, "torture") '
+                "|| Pid <- rabbit_networking:connections()])"
+            )
+        )
+        return closed[0] > 0
+
+    until(close, 20)  # Until there is one.
+    count = closed[0]
     return Bite(f"{count} connections closed" if count else "", stage.windows)
 
 
