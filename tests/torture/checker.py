@@ -12,12 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .crew import LEASE
-from .history import Copy, Fault, History, Wait
+from .history import Copy, History
 from .publisher import is_handled
+from .stalls import stalls
 
-SLACK = 5.0  # Seconds that a stall may last beyond the lease, or the longest backoff.
-BACKOFF = 5.0  # The longest pause after a broker or a database was away.
 DRAINED_WITHIN = 60.0
 REFUSED = ("torture.large", "forbidden.")  # What the broker rejects.
 ORPHANS = "orphan."
@@ -45,6 +43,7 @@ class Verdict:
     only_in_work: int = 0
     drained: float = 0.0
     longest_stall: str = ""
+    longest_wait: float = 0.0  # In a backlog that was being worked off, too.
 
     @property
     def is_good(self) -> bool:
@@ -79,6 +78,7 @@ class Verdict:
             f"{self.only_in_stream}",
             f"drained {self.drained:.1f} s after the last fault",
             f"longest stall: {self.longest_stall or 'under a second'}",
+            f"longest wait of an event: {self.longest_wait:.1f} s",
         ]
         for name in (
             *("lost", "invented", "out_of_order", "effects", "parked", "pending"),
@@ -129,6 +129,9 @@ def check(history: History) -> Verdict:
         if left.state != "not due"
     ]
     verdict.stalls, verdict.longest_stall = stalls(history.waits, history.faults)
+    verdict.longest_wait = max(
+        (wait.ended - wait.began for wait in history.waits), default=0.0
+    )
     return verdict
 
 
@@ -230,64 +233,3 @@ def _has_reason(type: str, reason: str, *, justified: bool) -> bool:
     if reason == "rejected":
         return type.startswith(REFUSED)
     return reason == "unroutable" and (justified or type.startswith(ORPHANS))
-
-
-def stalls(waits: Iterable[Wait], faults: list[Fault]) -> tuple[list[str], str]:
-    """
-    Waits that lasted too long, and the longest with what happened meanwhile.
-
-    What passes while the broker, the database or the network is away, and until the
-    longest backoff after that is over, is not the relays' doing. The rest of a wait may
-    last as long as a lease, and some seconds.
-    """
-    outages = merged(
-        (fault.began, fault.ended + BACKOFF) for fault in faults if fault.outage
-    )
-    too_long, longest, text = [], 0.0, ""
-    for wait in waits:
-        length = wait.ended - wait.began
-        excused = sum(
-            max(0.0, min(wait.ended, end) - max(wait.began, begin))
-            for begin, end in outages
-        )
-        if length - excused > LEASE + SLACK or _late_after_outage(wait, faults):
-            too_long.append(_told(wait, faults, excused))
-        if length > longest:
-            longest, text = length, _told(wait, faults, excused)
-    return too_long, text
-
-
-def _late_after_outage(wait: Wait, faults: list[Fault]) -> bool:
-    """Nothing but an outage kept it, and it kept on long after that was over."""
-    outages = [fault for fault in faults if fault.outage]
-    over = [f.ended for f in outages if wait.began < f.ended <= wait.ended]
-    if not over:
-        return False
-    back = max(over)
-    until = min([wait.ended, *(f.began for f in outages if f.ended > wait.ended)])
-    others = any(f.hit and f.began < wait.ended and f.ended > back for f in faults)
-    return not others and until - back > BACKOFF + SLACK
-
-
-def merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The same moments, without overlaps."""
-    result: list[tuple[float, float]] = []
-    for begin, end in sorted(intervals):
-        if result and begin <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        else:
-            result.append((begin, end))
-    return result
-
-
-def _told(wait: Wait, faults: list[Fault], excused: float) -> str:
-    causes = [
-        f"{fault.name} ({fault.began:.1f} to {fault.ended:.1f})"
-        for fault in faults
-        if fault.began < wait.ended and fault.ended > wait.began - LEASE - SLACK
-    ]
-    return (
-        f"{wait.ended - wait.began:.1f} s from {wait.began:.1f} s on, {excused:.1f} of "
-        f"them while something was away ({wait.type}, row {wait.row}): "
-        f"{', '.join(causes) or 'no fault'}"
-    )

@@ -228,6 +228,30 @@ def test_a_stall_that_lasts_too_long_is_found(history, wait, faults, is_fine):
     assert (not verdict.stalls) is is_fine, verdict.stalls
 
 
+def test_behind_a_backlog_that_is_worked_off_nothing_stands_still(history):
+    older = [Wait(10, 10 + n, n, "torture.counted") for n in range(1, 30)]
+    history.waits = [Wait(10, 41, 30, "torture.counted"), *older]
+
+    verdict = checker.check(history)
+
+    assert not verdict.stalls
+    assert verdict.longest_wait == 31
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [Wait(10, 10 + n, 30 + n, "torture.counted") for n in range(1, 30)],
+        [Wait(10, 11, 1, "torture.counted"), Wait(10, 19, 2, "torture.counted")],
+    ],
+    ids=["only what is younger gets away", "the older ones stand still as well"],
+)
+def test_what_stands_still_among_others_is_found(history, others):
+    history.waits = [Wait(10, 20, 30, "torture.counted"), *others]
+
+    assert checker.check(history).stalls
+
+
 def test_the_longest_stall_is_told_with_its_causes(history):
     history.faults = [LOSS, OUTAGE]
     history.waits = [Wait(10, 12, 7, "torture.counted"), Wait(40, 41.5, 8, "x.y")]
