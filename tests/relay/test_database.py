@@ -9,6 +9,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from django_strangler.brokers import memory
+from django_strangler.outbox.timeouts import own_connection
 from tests.relay.factories import (
     events,
     make_relay,
@@ -41,6 +42,24 @@ def test_a_postgresql_that_never_answers_is_noticed(
         wait_for(lambda: not pending(alias))
 
     assert caplog.text.count("the relay waits for it") == 1
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_an_end_of_a_transaction_that_is_never_answered_is_noticed(
+    end: str, private_postgresql, make_db: MakeDb
+) -> None:
+    connection = connections[make_db(private_postgresql)]
+    with own_connection(connection, read_timeout=0.6):
+        connection.set_autocommit(False)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        private_postgresql.pause()
+        try:
+            with pytest.raises(OperationalError):
+                getattr(connection, end)()
+        finally:
+            private_postgresql.resume()
+        connection.close()
 
 
 @pytest.mark.parametrize("vendor", ["postgresql", "mariadb"])
