@@ -15,7 +15,7 @@ from django_strangler.logs import Sieve, fields
 
 from .decoding import Unreadable, read
 from .dispatch import Dispatch, Job
-from .failures import FAILED, NO_SUBSCRIBER, UNREADABLE, Record
+from .failures import FAILED, NO_SUBSCRIBER, UNREADABLE, Record, said, shown
 from .handling import DatabaseGone
 from .presence import Presence
 from .subscribers import registry
@@ -170,7 +170,7 @@ class Consumer:
             self._dispatch.pause(job, time.monotonic() + IN_PLACE[job.tries - 1])
         else:
             self._log(job, logging.ERROR, "The subscriber %r failed: %s%s")
-            self._give_up(job, FAILED, "; ".join(_shown(*each) for each in job.errors))
+            self._give_up(job, FAILED, "; ".join(shown(*each) for each in job.errors))
 
     def _give_up(self, job: Job, reason: str, error: str) -> None:
         """For now, or for good."""
@@ -206,7 +206,7 @@ class Consumer:
             more = self._sieve.passes(level, name, type(raised))
             if more is not None:
                 where = raised if level >= logging.ERROR else None
-                given = (name, _text(raised), more)
+                given = (name, said(raised), more)
                 logger.log(level, text, *given, exc_info=where, extra=extra)
 
     def _count(self, *, handled: int = 0, retried: int = 0, dead: int = 0) -> None:
@@ -222,14 +222,3 @@ class Consumer:
         self._database_failures += 1
         pause = min(0.1 * self._database_failures, LONGEST_DATABASE_PAUSE)
         self._dispatch.pause(job, time.monotonic() + pause)
-
-
-def _shown(subscriber: str, error: BaseException) -> str:
-    return f"{subscriber}: {type(error).__name__}: {_text(error)}"
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001  A subscriber's error may be broken itself.
-        return "(an error that cannot be shown)"

@@ -55,3 +55,16 @@ def _moment(text: Any) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def shown(subscriber: str, error: BaseException) -> str:
+    """Who failed, and of what."""
+    return f"{subscriber}: {type(error).__name__}: {said(error)}"
+
+
+def said(error: BaseException) -> str:
+    """What the error says; a subscriber's may be broken itself."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001
+        return "(an error that cannot be shown)"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 
 from django.db import (
+    DataError,
+    Error,
     IntegrityError,
-    InterfaceError,
-    OperationalError,
     connections,
     router,
     transaction,
@@ -48,12 +48,14 @@ def handle(subscriber: Subscriber, event: Event) -> bool:
 
     The row comes first, in the transaction of the effect: two deliveries at once wait
     for each other at the unique index, and the second finds the first one's row.
-    Whatever the subscriber raises leaves neither row nor effect, and is raised.
+    Whatever the subscriber raises leaves neither row nor effect, and is raised; unless
+    the inbox's database is to blame, which is ``DatabaseGone``.
     """
     alias = inbox_alias()
     connection = connections[alias]
     raw = None
     try:
+        _let_atomic_commit(connection)
         with transaction.atomic(using=alias):
             raw = connection.connection
             _insert(subscriber, event, connection)
@@ -62,13 +64,11 @@ def handle(subscriber: Subscriber, event: Event) -> bool:
     except _AlreadyHandled:
         counts[subscriber.name, "duplicate"] += 1
         return False
-    except (OperationalError, InterfaceError) as error:
-        # Django may have connected anew while it left the transaction.
-        if raw is None or connection.connection is not raw:
-            raise DatabaseGone(str(error)) from error
-        counts[subscriber.name, "failed"] += 1
+    except DatabaseGone:
         raise
-    except BaseException:
+    except BaseException as error:
+        if _is_gone(connection, raw, error):
+            raise DatabaseGone(str(error)) from error
         counts[subscriber.name, "failed"] += 1
         raise
     counts[subscriber.name, "handled"] += 1
@@ -91,6 +91,34 @@ def _insert(
             cursor.execute(sql, [id, subscriber.name, event.type])
     except IntegrityError as error:
         raise _AlreadyHandled from error
+    except DataError:
+        raise  # What the database cannot hold comes from the event.
+    except Error as error:
+        # Ours, and right: the server is read-only since a failover, say, or full.
+        raise DatabaseGone(str(error)) from error
+
+
+def _let_atomic_commit(connection: BaseDatabaseWrapper) -> None:
+    # A project may have switched autocommit off, and a connection that was lost at the
+    # wrong moment is left like that: atomic() then leaves the COMMIT to somebody else.
+    if not connection.in_atomic_block and not connection.get_autocommit():
+        connection.set_autocommit(True)
+
+
+def _is_gone(
+    connection: BaseDatabaseWrapper, raw: object, error: BaseException
+) -> bool:
+    """
+    Whether the connection was lost on the way, whatever the subscriber made of that.
+
+    Django closes what it cannot roll back, and may have connected anew by now.
+    """
+    if raw is None:
+        return isinstance(error, Error)  # It never began.
+    if connection.connection is raw:
+        # Lost after the COMMIT: Django could not even switch autocommit on again.
+        return not connection.in_atomic_block and not connection.autocommit
+    return not connection.closed_in_transaction  # By the subscriber itself.
 
 
 def _check_unbroken(connection: BaseDatabaseWrapper, subscriber: Subscriber) -> None:

@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from django.db import connections
+from django.db import close_old_connections, connections
 
 from django_strangler import tracing
 from django_strangler.brokers.base import Broker, Kind, Outcome, Outgoing
@@ -22,6 +22,7 @@ from django_strangler.conf import Settings
 from django_strangler.logs import Sieve, fields
 
 from .decoding import decode
+from .failures import shown
 from .handling import DatabaseGone, handle, inbox_alias
 from .subscribers import Subscriber, registry
 
@@ -142,6 +143,8 @@ class LocalBroker(Broker):
         try:
             while (event := self._work.get()) is not None:
                 outcome = self._deliver(event)
+                if outcome.kind is Kind.REJECTED:
+                    close_old_connections()  # Perhaps one of them is broken.
                 with self._changed:
                     self._running[event.type] -= 1
                     self._outcomes.append(outcome)
@@ -155,7 +158,10 @@ class LocalBroker(Broker):
         bound = registry.bound_to(outgoing.type)
         if not bound and not registry.broken_modules:
             return Outcome(row, Kind.RETURNED, "no subscriber")
-        event = decode(outgoing)
+        try:
+            event = decode(outgoing)
+        except (ValueError, RecursionError) as error:  # Somebody edited the row.
+            return Outcome(row, Kind.REJECTED, f"it cannot be read: {error}", True)
         failures = []
         for subscriber in bound:
             if not subscriber.wants(outgoing.headers):
@@ -169,13 +175,13 @@ class LocalBroker(Broker):
                 ):
                     handle(subscriber, event)
             except DatabaseGone as error:
-                connections[inbox_alias()].close()
+                _leave_connection()
                 return Outcome(row, Kind.UNKNOWN, f"the database failed: {error}")
-            except (Exception, SystemExit) as error:  # noqa: BLE001  Told below.
+            except KeyboardInterrupt:
+                raise  # Of whoever runs the relay, in whose thread this may be.
+            except BaseException as error:  # noqa: BLE001  Told below.
                 self.on_error(subscriber, error, outgoing)
-                failures.append(
-                    f"{subscriber.name}: {type(error).__name__}: {error}"[:500]
-                )
+                failures.append(shown(subscriber.name, error)[:500])
         # Nobody knows which events a module is for that cannot be imported.
         failures += [f"{name}: {why}" for name, why in registry.broken_modules.items()]
         if failures:
@@ -194,3 +200,9 @@ class LocalBroker(Broker):
                 exc_info=error,
                 extra=fields(event.id, event.type, event.headers, lane=event.lane),
             )
+
+
+def _leave_connection() -> None:
+    connection = connections[inbox_alias()]
+    if not connection.in_atomic_block:  # A test's.
+        connection.close()

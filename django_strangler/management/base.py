@@ -1,16 +1,12 @@
-"""What the commands share: exit codes, stopping on a signal, progress on a terminal."""
+"""What the commands share: exit codes, common arguments, progress on a terminal."""
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
 import sys
-import threading
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,12 +16,10 @@ from django.core.management.base import (
     CommandParser,
     OutputWrapper,
 )
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from django_strangler.exceptions import BrokerUnreachable, StranglerError
 from django_strangler.monitoring.heartbeat import Heartbeat
-
-logger = logging.getLogger("django_strangler.management")
 
 UNREACHABLE = 4
 
@@ -41,7 +35,7 @@ class StranglerCommand(BaseCommand):
             raise CommandError(str(error), returncode=UNREACHABLE) from error
         except StranglerError as error:
             raise CommandError(str(error)) from error
-        except DatabaseError as error:
+        except Error as error:
             # Every database names the table in such an error.
             is_ours = "strangler_" in str(error)
             hint = (
@@ -118,47 +112,6 @@ def _alias(text: str) -> str:
     if text not in connections:
         raise ArgumentTypeError(f"there is no database {text!r} in DATABASES")
     return text
-
-
-@contextmanager
-def stopped_by_signals(stop: threading.Event, *, within: float = 1.9) -> Iterator[None]:
-    """
-    SIGTERM and SIGINT ask to stop; a second one is handled as usual.
-
-    Whoever has not stopped after ``within`` seconds, because a database or a network
-    hangs, ends there and then. That is as safe as any other end.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in numbers}
-    over = threading.Event()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def end() -> None:
-        if not over.wait(within):
-            logger.warning("Something hangs; ended without waiting for it any longer")
-            with suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(0)
-
-    def ask(signum: int, frame: object) -> None:
-        stop.set()
-        restore()
-        threading.Thread(target=end, name="strangler-end", daemon=True).start()
-
-    for number in numbers:
-        signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        over.set()
-        restore()
 
 
 class Progress:

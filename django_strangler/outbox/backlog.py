@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from django_strangler.brokers.base import Outgoing
 
-from .store import Due
+from .rows import Due
 
 
 class Hold(NamedTuple):

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from django.db import DatabaseError, Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -23,6 +22,7 @@ from django_strangler.exceptions import BrokerUnreachable, InsideTransaction
 
 from .backlog import Backlog
 from .backoff import backoff
+from .draining import DrainsEnd
 from .leases import Leases
 from .listening import Wakeup
 from .passing import is_passing
@@ -38,8 +38,6 @@ logger = logging.getLogger("django_strangler.outbox.relay")
 
 UNREADY_PAUSE = 0.1
 FAREWELL = 1.5  # Seconds to wait for confirms when asked to stop.
-SILENCE = 60.0  # The longest that drain() waits for a broker that says nothing.
-LAST_LOOKS = 30.0  # How long drain() goes on when ever more is published.
 DATABASE_PAUSE = 5.0  # The longest between two attempts to reach the database.
 
 
@@ -76,7 +74,6 @@ class Relay:
         self._settling = Settling(*own, self.settings, monotonic)
         self._monotonic = monotonic
         self._prepared: object = None  # The driver's connection that was set up.
-        self._caught_up_at: float | None = None
         self._database_error: Exception | None = None
         self._fields = {"relay": self.leases.name}
         self._database_trouble = Trouble(
@@ -120,45 +117,21 @@ class Relay:
         return self.totals
 
     def _drain(self, patience: float) -> None:
-        progressed, before = self._monotonic(), replace(self.totals)
+        end = DrainsEnd(
+            self.backlog, self.leases, self._reading, patience, self._monotonic
+        )
         while not self.stop.is_set():
             self._guarded(self.step)
-            if self._database_error is None and self._is_drained():
+            if self._database_error is None and end.is_reached():
                 return
-            now, totals = self._monotonic(), replace(self.totals, unknown=0)
-            if totals != before:
-                before, progressed = totals, now
-            waits_for_outcomes = self.broker.ready and self.backlog.sent
-            if now - progressed > (
-                max(patience, SILENCE) if waits_for_outcomes else patience
-            ):
+            if (idle := end.idle_beyond_patience(self.totals, self.broker.ready)) > 0:
                 raise self._database_error or BrokerUnreachable(
-                    f"No event got through for {now - progressed:.0f} s: "
+                    f"No event got through for {idle:.0f} s: "
                     f"{self.broker.trouble or 'the broker took none'}. "
                     "Events stay in the outbox."
                 )
             if self.backlog.is_empty:
                 self.stop.wait(READ_PAUSE)
-
-    def _is_drained(self) -> bool:
-        if not self.leases.is_valid:
-            return False
-        if not self.leases.lanes:
-            return True  # Others hold them all.
-        if self.backlog.has_more or self._reading.has_more_delayed:
-            return False
-        # What is held for the broker's sake is due; for its next attempt, it is not.
-        if not self.backlog.is_empty or self.backlog.holds_due:
-            return False
-        now = self._monotonic()
-        if self._caught_up_at is None:
-            self._caught_up_at = now
-        if self._reading.found and now < self._caught_up_at + LAST_LOOKS:
-            # Who handled those may have published more.
-            self._reading.found = False
-            self._reading.look_again()
-            return False
-        return True
 
     # The loop
 

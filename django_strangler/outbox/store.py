@@ -7,19 +7,16 @@ statement and one snapshot, a mark is one statement in autocommit for a whole ba
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime, timedelta, timezone
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import UUIDField
-from django.utils.timezone import get_default_timezone
 
-from django_strangler.brokers.base import Outgoing
 from django_strangler.clock import now_sql, seconds_until_sql, stored
 
 from .backoff import backoff
@@ -27,18 +24,12 @@ from .dialect import Dialect, id_list
 from .lanes import LANES
 from .models import Lane
 from .passing import is_passing
+from .rows import Due, aware_converter, decode
 
 REPEATS = 5  # Of a mark that met a deadlock.
 # Written so that no index fits it. With statistics of a quiet hour, a planner takes few
 # rows for pending, and would go through all of a new backlog at each mark.
 _PENDING = "(confirmed_at IS NULL) IS TRUE"
-
-
-class Due(NamedTuple):
-    """A pending event, and for how long it has to wait until its next attempt."""
-
-    event: Outgoing
-    wait: float  # Seconds; 0 or less: now.
 
 
 class Store:
@@ -177,7 +168,7 @@ class Store:
         if since is not None:
             where += " AND confirmed_at >= %s"
             params.append(stored(since, self.connection))
-        aware = _aware_converter(self.connection)
+        aware = aware_converter(self.connection)
         rows = self._fetch(
             f"SELECT id, confirmed_at FROM {self._table} WHERE {where} "
             f"ORDER BY confirmed_at, parked_at, available_at, id LIMIT {int(limit)}",
@@ -246,43 +237,7 @@ class Store:
             f"WHERE confirmed_at IS NULL AND parked_at IS NULL{where}",
             params,
         )
-        aware = _aware_converter(self.connection)
-        # The text is what PostgreSQL gives; the others store it without its dashes.
-        id_text = str if self.connection.vendor == "postgresql" else _uuid_text
-        return [
-            Due(
-                Outgoing(
-                    row,
-                    id_text(event_id),
-                    type,
-                    key,
-                    body,
-                    size,
-                    _decode(headers)[0],
-                    correlation_id,
-                    aware(published_at),
-                    attempts,
-                    lane,
-                    order_key,
-                ),
-                0.0 if wait is None else float(wait),
-            )
-            for (
-                row,
-                event_id,
-                type,
-                key,
-                body,
-                size,
-                headers,
-                correlation_id,
-                published_at,
-                attempts,
-                lane,
-                order_key,
-                wait,
-            ) in rows
-        ]
+        return decode(rows, self.connection)
 
     def _from_uuid(self, value: UUID) -> Any:
         return UUIDField().get_db_prep_value(value, self.connection)
@@ -316,26 +271,3 @@ def _among_lanes(lanes: Collection[int]) -> str:
     if len(lanes) == LANES:
         return ""
     return f" AND lane IN ({id_list(sorted(lanes)) or 'NULL'})"
-
-
-def _uuid_text(value: Any) -> str:
-    return str(UUID(str(value)))
-
-
-_decode = json.JSONDecoder().raw_decode
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-def _aware_converter(connection: BaseDatabaseWrapper) -> Callable[[Any], datetime]:
-    """From what the driver returns to an aware time."""
-    zone = connection.timezone or get_default_timezone()
-
-    def aware(value: Any) -> datetime:
-        if isinstance(value, int):
-            return _EPOCH + timedelta(microseconds=value)
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        result: datetime = value if value.tzinfo else value.replace(tzinfo=zone)
-        return result
-
-    return aware

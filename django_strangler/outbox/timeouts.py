@@ -22,6 +22,8 @@ _POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # Milliseconds.
 }
+# Where Django waits for an answer and asks no execute_wrappers.
+_BESIDE = ("init_connection_state", "_commit", "_rollback")
 _MYSQL = {
     "connect_timeout": 5,
     "read_timeout": int(READ_TIMEOUT),
@@ -91,18 +93,23 @@ class _Watch:
     def __exit__(self, *error: object) -> None:
         self._done.set()
         self._connection.execute_wrappers.remove(self._execute)
-        del self._connection.init_connection_state
+        for name in _BESIDE:
+            delattr(self._connection, name)
 
     def guard(self, connection: BaseDatabaseWrapper) -> None:
-        """Watch its statements, and those that Django makes when it connects."""
+        """Watch its statements, and those that Django makes by itself."""
         connection.execute_wrappers.append(self._execute)
-        set_up = connection.init_connection_state
+        for name in _BESIDE:
+            setattr(connection, name, self._watched(connection, name))
 
-        def init_connection_state() -> None:
+    def _watched(self, connection: BaseDatabaseWrapper, name: str) -> Any:
+        method = getattr(connection, name)
+
+        def watched() -> Any:
             with self._waiting_for(connection):
-                set_up()
+                return method()
 
-        connection.init_connection_state = init_connection_state  # type: ignore[method-assign]
+        return watched
 
     @contextlib.contextmanager
     def _waiting_for(self, connection: BaseDatabaseWrapper) -> Iterator[None]:

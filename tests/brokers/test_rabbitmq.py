@@ -129,6 +129,7 @@ def test_a_body_of_many_frames_arrives_whole(rabbit, make_rabbit, size):
         ({"headers": {"huge": 2**64}}, "64-bit"),
         ({"correlation_id": "x" * 256}, "255"),
         ({"headers": {"long": "x" * 140_000}}, "headers"),
+        ({"headers": ["no", "headers"]}, "list"),
     ],
 )
 def test_what_amqp_cannot_hold_is_rejected_and_hurts_nobody(

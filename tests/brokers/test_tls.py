@@ -21,9 +21,21 @@ def openssl(folder, *arguments):
     )
 
 
-def certificate(folder, name, *extra):
+# From Python 3.13 on a certificate has to say all that RFC 5280 wants it to.
+AUTHORITY = "critical,keyCertSign,cRLSign"
+SIGNED = """\
+basicConstraints=critical,CA:FALSE
+keyUsage=critical,digitalSignature,keyEncipherment
+extendedKeyUsage=serverAuth,clientAuth
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+subjectAltName=IP:127.0.0.1
+"""
+
+
+def certificate(folder, name):
     """A key, and a certificate that our own authority has signed."""
-    (folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1\n")
+    (folder / f"{name}.ext").write_text(SIGNED)
     openssl(
         folder,
         *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"),
@@ -45,6 +57,7 @@ def certificates(private_rabbitmq, tmp_path_factory):
     openssl(
         folder,
         *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Tests"),
+        *("-addext", f"keyUsage={AUTHORITY}"),
         *("-days", "2", "-keyout", "ca.key", "-out", "ca.pem"),
     )
     for name in ("server", "client"):
@@ -109,6 +122,7 @@ def test_a_server_with_an_unknown_certificate_is_not_trusted(
     wait_for(lambda: log.count("cannot be trusted over TLS"))
 
     assert not broker.ready
+    assert log.count("certificate in certificate chain") == 1  # Signed by itself.
     assert log.count("See cacertfile") == 1
     loose = tls_url(**client, verify="verify_none")
     until_ready(make_rabbit(loose, exchange=private_rabbit.exchange))

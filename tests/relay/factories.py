@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from django_strangler import conf
 from django_strangler.brokers import memory
@@ -13,6 +16,8 @@ from django_strangler.events import Event
 from django_strangler.models import OutboxEvent
 from django_strangler.outbox.publishing import publish_event, publish_events
 from django_strangler.outbox.relay import Relay
+from django_strangler.outbox.timeouts import own_connection
+from tests.waiting import wait_for
 
 _numbers = itertools.count(1)
 
@@ -74,3 +79,26 @@ def rows_sent(far: memory.MemoryExchange) -> list[int]:
 def first_copies(rows: list[int]) -> list[int]:
     """Without the repetitions."""
     return list(dict.fromkeys(rows))
+
+
+@contextmanager
+def running(alias: str, far: memory.MemoryExchange, **options) -> Iterator[Relay]:
+    """A relay in a thread, on an impatient connection of its own."""
+    stop = threading.Event()
+    relays: list[Relay] = []
+    patience = options.pop("read_timeout", 30.0)
+
+    def run() -> None:
+        with own_connection(connections[alias], read_timeout=patience):
+            relays.append(make_relay(alias, far, stop=stop, **options))
+            relays[0].run()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        wait_for(lambda: relays and relays[0].leases.lanes)
+        yield relays[0]
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()

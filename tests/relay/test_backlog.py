@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 
 from django_strangler.brokers import Outgoing
 from django_strangler.outbox.backlog import Backlog
-from django_strangler.outbox.store import Due
+from django_strangler.outbox.rows import Due
 from tests.brokers.factories import outgoing
 
 CAPACITY = 8

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_strangler.brokers import Kind, memory
 from django_strangler.exceptions import BrokerUnreachable, InsideTransaction
-from django_strangler.outbox import relay as relay_module
+from django_strangler.outbox import draining
 from django_strangler.outbox.relay import Relay
 from tests.relay.factories import make_relay, pending, publish, rows_sent
 from tests.waiting import wait_for
@@ -55,7 +55,7 @@ def test_ends_at_once_when_others_hold_all_lanes(
 def test_ends_although_others_go_on_publishing(
     postgresql_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "LAST_LOOKS", 0.5)
+    monkeypatch.setattr(draining, "LAST_LOOKS", 0.5)
     stop = threading.Event()
 
     def go_on() -> None:
@@ -117,7 +117,7 @@ def test_gives_up_on_a_broker_that_takes_nothing(
 def test_gives_up_on_a_broker_that_says_nothing(
     sqlite_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "SILENCE", 0.3)
+    monkeypatch.setattr(draining, "SILENCE", 0.3)
     publish(sqlite_db, "a")
     far.fail(None, times=None)
     started = time.monotonic()

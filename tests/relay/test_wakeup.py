@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +17,7 @@ from django_strangler.brokers import memory
 from django_strangler.outbox import wakeup
 from django_strangler.outbox.publishing import publish_event
 from django_strangler.outbox.relay import Relay
-from tests.relay.factories import make_relay, pending, publish
+from tests.relay.factories import make_relay, pending, publish, rows_sent
 from tests.services.base import Service
 from tests.services.fixtures import MakeDb, needed
 from tests.services.instances import Instance
@@ -49,9 +50,12 @@ def test_a_commit_wakes_a_relay(postgresql_db: str, far: memory.MemoryExchange) 
     with running(postgresql_db, far, poll_interval=NEVER) as relay:
         wait_for(lambda: relay.wakeup.is_listening)
 
-        publish(postgresql_db, "a")
+        published = time.monotonic()
+        (row,) = publish(postgresql_db, "a")
+        wait_for(lambda: not pending(postgresql_db))
 
-        wait_for(lambda: not pending(postgresql_db), 3)
+        assert rows_sent(far) == [row]
+        assert time.monotonic() - published < 3  # So it was no poll.
 
 
 def test_what_is_notified_while_a_relay_works_is_heard(
@@ -76,16 +80,19 @@ def test_the_switch_turns_it_off(
     with running(postgresql_db, far, notify=False, poll_interval=0.05) as relay:
         assert not relay.wakeup.is_listening
 
-        publish(postgresql_db, "a")
-
+        (row,) = publish(postgresql_db, "a")
         wait_for(lambda: not pending(postgresql_db), 3)
+
+    assert rows_sent(far) == [row]
 
 
 def test_others_are_polled(any_db: str, far: memory.MemoryExchange) -> None:
-    with running(any_db, far, poll_interval=0.1, notify=False):
-        publish(any_db, "a")
-
+    with running(any_db, far, poll_interval=0.1, notify=False) as relay:
+        (row,) = publish(any_db, "a")
         wait_for(lambda: not pending(any_db), 5)
+
+        assert not relay.wakeup.is_listening
+    assert rows_sent(far) == [row]
 
 
 def test_publishing_costs_one_statement_of_the_application(

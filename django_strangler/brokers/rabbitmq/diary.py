@@ -55,8 +55,10 @@ def explain(error: BaseException, node: Node) -> tuple[str, str]:
                 "It is tried again until it works.",
             )
         if isinstance(cause, ssl.SSLError):
+            # Of a certificate: what is wrong with it.
+            why = getattr(cause, "verify_message", "") or cause.reason or cause
             return (
-                f"{node.shown} cannot be trusted over TLS: {cause.reason or cause}",
+                f"{node.shown} cannot be trusted over TLS: {why}",
                 "See cacertfile, certfile and verify in the reference of broker URLs.",
             )
         if isinstance(cause, socket.gaierror):

@@ -17,6 +17,8 @@ from . import wire
 TICKS = 4  # Per confirm timeout: how often ``overdue`` is asked.
 _CHUNK = 64 * 1024  # Bytes per write: pika copies what is left of one, each time.
 _ACK, _NACK = Kind.CONFIRMED, Kind.UNKNOWN
+# The last two where somebody has put something else than headers into a row.
+_UNFIT = (ValueError, struct.error, TypeError, AttributeError)
 
 
 class Publisher:
@@ -72,17 +74,17 @@ class Publisher:
         size = 0
         for event in events:
             headers, span = event.headers, None
-            if self._producer is not None:
-                headers, span = self._producer.start(
-                    event.type,
-                    event.id,
-                    event.correlation_id,
-                    headers,
-                    event.published_at,
-                )
             try:
+                if self._producer is not None:
+                    headers, span = self._producer.start(
+                        event.type,
+                        event.id,
+                        event.correlation_id,
+                        headers,
+                        event.published_at,
+                    )
                 frames = self._encoder.frames(event, headers)
-            except (ValueError, struct.error) as error:
+            except _UNFIT as error:
                 reason = f"cannot be sent by AMQP: {error}"
                 rejected.append(Outcome(event.row, Kind.REJECTED, reason, True))
                 tracing.end(span, "invalid")

@@ -16,7 +16,8 @@ from django_strangler.brokers.base import PREFETCH, RETRY_DELAYS, WorkQueue
 from django_strangler.inbox.consumer import FLUSH, Consumer, Totals
 from django_strangler.inbox.handling import inbox_alias
 from django_strangler.inbox.subscribers import registry
-from django_strangler.management.base import StranglerCommand, stopped_by_signals
+from django_strangler.management.base import StranglerCommand
+from django_strangler.management.stopping import stopped_by_signals
 
 
 class Command(StranglerCommand):

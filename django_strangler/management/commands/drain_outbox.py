@@ -13,11 +13,8 @@ from django.core.management.base import CommandParser
 from django.db import connections
 
 from django_strangler import conf
-from django_strangler.management.base import (
-    Progress,
-    StranglerCommand,
-    stopped_by_signals,
-)
+from django_strangler.management.base import Progress, StranglerCommand
+from django_strangler.management.stopping import stopped_by_signals
 from django_strangler.outbox.models import OutboxEvent
 from django_strangler.outbox.relay import Relay, Totals
 from django_strangler.outbox.timeouts import own_connection

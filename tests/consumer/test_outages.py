@@ -1,0 +1,83 @@
+"""The database is lost under a subscriber: nobody is to blame, nothing is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.db import DatabaseError
+
+from django_strangler import subscribe
+from django_strangler.events import Event
+from tests.inbox.databases import end_connection
+from tests.waiting import wait_for
+
+from .conftest import effect, effects, entries
+
+EVENTS = 12
+
+
+def in_the_effect(db: str) -> None:
+    end_connection(db)
+    effect(db)
+
+
+def as_an_error_of_its_own(db: str) -> None:
+    end_connection(db)
+    try:
+        effect(db)
+    except DatabaseError as error:
+        raise ValueError("no such account") from error
+
+
+def at_commit(db: str) -> None:
+    effect(db)
+    end_connection(db)
+
+
+@pytest.mark.parametrize("db", ["postgresql", "mariadb"])
+@pytest.mark.parametrize("lose", [in_the_effect, as_an_error_of_its_own, at_commit])
+def test_a_lost_connection_is_an_outage(
+    make_db, routed, broker, registry, consume, db: str, lose: Callable[[str], None]
+) -> None:
+    alias = routed(make_db(db))
+    lost: set[str] = set()
+
+    @subscribe("payment.*", name="once")
+    def once(event: Event) -> None:
+        if str(event.id) in lost:
+            effect(alias)
+        else:
+            lost.add(str(event.id))
+            lose(alias)
+
+    running = consume()
+    ids = [broker.publish(key=f"k{n % 3}") for n in range(EVENTS)]
+    wait_for(lambda: running.totals.handled == EVENTS)
+
+    assert lost == set(ids)
+    assert effects(alias) == EVENTS
+    assert entries(alias) == {("once", id) for id in ids}
+    assert (running.totals.retried, running.totals.dead) == (0, 0)
+
+
+@pytest.mark.parametrize("db", ["postgresql", "mariadb"])
+def test_a_connection_that_was_lost_between_two_deliveries_is_made_anew(
+    make_db, routed, broker, registry, consume, db: str
+) -> None:
+    alias = routed(make_db(db))
+
+    @subscribe("payment.*", name="once")
+    def once(event: Event) -> None:
+        effect(alias)
+
+    running = consume(threads=1)
+    broker.publish()
+    wait_for(lambda: running.totals.handled == 1)
+    (worker,) = running.consumer._workers
+    end_connection(alias, worker.connection)
+    broker.publish()
+    wait_for(lambda: running.totals.handled == 2)
+
+    assert effects(alias) == 2
+    assert (running.totals.retried, running.totals.dead) == (0, 0)
