@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.services.fixtures"]
+pytest_plugins = ["tests.services.plugin", "tests.services.fixtures"]
 
 
 def pytest_collection_modifyitems(
