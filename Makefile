@@ -102,4 +102,5 @@ torture: environment-test ## kill everything for SECONDS, by SEED, on DATABASE
 
 .PHONY: clean
 clean: ## remove what the targets made
+	find django_strangler testproject tests -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf $(service)/node_modules .venv .venv.lock .tox .mypy_cache .ruff_cache .pytest_cache .import_linter_cache docs/_build

@@ -52,16 +52,17 @@ _HOMES = {
     "is_enabled": "evaluation",
 }
 
+if not TYPE_CHECKING:  # Or every name would pass for one of these.
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
 
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOMES.get(name, 'changes')}")
-    # Kept: a view asks at each request, and this way round costs as much as the answer.
-    value = globals()[name] = getattr(home, name)
-    return value
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = import_module(f"{__name__}.{_HOMES.get(name, 'changes')}")
+        # Kept: each view asks, and this way round costs as much as an answer.
+        value = globals()[name] = getattr(home, name)
+        return value
 
 
 def __dir__() -> list[str]:

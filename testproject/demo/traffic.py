@@ -4,6 +4,7 @@ import json
 import random
 import threading
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 
@@ -52,8 +53,9 @@ class Traffic:
         while self._is_on.wait() and not self._is_over.is_set():
             try:
                 self.pay()
-            except OSError as error:  # HTTP errors and timeouts are such.
-                self.failures.append(str(error))
+            # OSError: HTTP's errors, and timeouts. The others: half an answer.
+            except (OSError, HTTPException, ValueError) as error:
+                self.failures.append(str(error) or type(error).__name__)
             self._is_over.wait(self._pause * random.uniform(0.5, 1.5))
 
 
