@@ -21,6 +21,9 @@ nothing :=
 pyenv_bins = $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1*/bin)
 more_pythons = $(subst $(nothing) $(nothing),,$(addprefix :,$(pyenv_bins)))
 
+# The processes that the tests start would compile the package each time anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -49,7 +52,8 @@ $(service)/node_modules/.package-lock.json: $(service)/package-lock.json
 JOBS ?= 2
 .PHONY: test
 test: environment-test ## run the tests, with the services found or started
-	$(bin)/python -m pytest --numprocesses $(JOBS) --dist loadfile \
+	$(bin)/python -m pytest \
+		--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(if $(call is_on,$(REQUIRE_SERVICES)),--require-services) $(PYTEST_ARGS)
 
 .PHONY: lint lint-style lint-types lint-floors lint-migrations
@@ -98,4 +102,5 @@ torture: environment-test ## kill everything for SECONDS, by SEED, on DATABASE
 
 .PHONY: clean
 clean: ## remove what the targets made
+	find django_strangler testproject tests -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf $(service)/node_modules .venv .venv.lock .tox .mypy_cache .ruff_cache .pytest_cache .import_linter_cache docs/_build

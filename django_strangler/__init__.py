@@ -17,14 +17,15 @@ _HOMES = {
     "subscribe": "django_strangler.inbox.subscribers",
 }
 
+if not TYPE_CHECKING:  # Or every name would pass for one of these.
 
-def __getattr__(name: str) -> Any:
-    # Resolved when used: an import of this package must not load models, because
-    # Django imports it before the app registry is ready.
-    from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        # Resolved when used: an import of this package must not load models, because
+        # Django imports it before the app registry is ready.
+        from importlib import import_module
 
-    if name == "feature_flags":
-        return import_module("django_strangler.feature_flags")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+        if name == "feature_flags":
+            return import_module("django_strangler.feature_flags")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)

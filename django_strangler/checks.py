@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps.config import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from django_strangler import conf
-from django_strangler.brokers import broker_class, broker_path
-from django_strangler.brokers.patterns import is_pattern
 from django_strangler.exceptions import ConfigurationError
 from django_strangler.inbox import checks as inbox_checks  # noqa: F401
 from django_strangler.outbox import checks as outbox_checks  # noqa: F401
+
+if TYPE_CHECKING:
+    from django_strangler import conf
 
 
 @register(Tags.compatibility)
@@ -21,6 +21,9 @@ def check_settings(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """E001: STRANGLER has an unknown key, or a value that cannot be used."""
+    # Here, as in all checks: they are registered in every process, and run in few.
+    from django_strangler import conf
+
     try:
         settings = conf.current()
         _check_broker(settings)
@@ -37,12 +40,16 @@ def check_settings(
 
 
 def _check_broker(settings: conf.Settings) -> None:
+    from django_strangler.brokers import broker_class, broker_path
+
     # Our own brokers are there: importing pika would only slow down every command.
     if broker_path(settings.broker_url) in settings.broker_url:
         broker_class(settings.broker_url)
 
 
 def _check_patterns(settings: conf.Settings) -> None:
+    from django_strangler.brokers.patterns import is_pattern
+
     for pattern in settings.unroutable:
         if not is_pattern(pattern):
             raise ConfigurationError(

@@ -54,6 +54,11 @@ is_root_on_debian() {
 
 # Debian ships Python without ensurepip, so there are several ways to a pip inside.
 create() {
+    # VENV may name anything, a home by mistake.
+    if [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
+        die "VENV=$venv holds something that is no virtual environment. Name another" \
+            "folder, or remove that one."
+    fi
     rm -rf "$venv"
     if has_ensurepip; then
         "$python" -m venv "$venv"

@@ -13,10 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from django_strangler import conf
-from django_strangler.monitoring.timeline import NEAR, of_same_key, timeline
 from django_strangler.outbox.models import OutboxEvent
-from django_strangler.tracing import trace_id
 
 from . import bounded
 from .actions import DISCARD, REPLAY, ReplayAndDiscard
@@ -174,6 +171,11 @@ class OutboxEventAdmin(ReplayAndDiscard):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """What happened to it; the payload only to those who may see it."""
+        # Here: every process loads the admin, and hardly any shows this page.
+        from django_strangler import conf
+        from django_strangler.monitoring.timeline import NEAR, of_same_key, timeline
+        from django_strangler.tracing import trace_id
+
         event: OutboxEvent = kwargs["obj"]
         trace = trace_id(event.headers)
         template = conf.current().trace_url if trace else ""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from .attribution import attributed_to
-from .changes import (
-    disable,
-    enable,
-    exclude,
-    hold_ramp,
-    include,
-    release,
-    resume_ramp,
-    rollback,
-    set_rollout,
-    start_ramp,
-)
-from .decorators import flag_required
-from .evaluation import counts, evaluate, is_enabled
-from .gates import Decision
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .attribution import attributed_to
+    from .changes import (
+        disable,
+        enable,
+        exclude,
+        hold_ramp,
+        include,
+        release,
+        resume_ramp,
+        rollback,
+        set_rollout,
+        start_ramp,
+    )
+    from .decorators import flag_required
+    from .evaluation import counts, evaluate, is_enabled
+    from .gates import Decision
 
 __all__ = [
     "Decision",
@@ -37,3 +40,30 @@ __all__ = [
     "set_rollout",
     "start_ramp",
 ]
+
+# Resolved when used: django.setup() loads this folder for its models, and would load
+# opentelemetry with it, in every process.
+_HOMES = {
+    "Decision": "gates",
+    "attributed_to": "attribution",
+    "counts": "evaluation",
+    "evaluate": "evaluation",
+    "flag_required": "decorators",
+    "is_enabled": "evaluation",
+}
+
+if not TYPE_CHECKING:  # Or every name would pass for one of these.
+
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
+
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = import_module(f"{__name__}.{_HOMES.get(name, 'changes')}")
+        # Kept: each view asks, and this way round costs as much as an answer.
+        value = globals()[name] = getattr(home, name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -72,7 +72,7 @@ def include(name: str, *users: Subjects, by: Author = None, why: str = "") -> Fl
     ids = ids_of(users)
     with _changed(name, by, why) as flag:
         flag.included = [*flag.included, *ids]
-        flag.excluded = [each for each in flag.excluded if each not in ids]
+        flag.excluded = _without(flag.excluded, ids)
     return flag
 
 
@@ -81,7 +81,7 @@ def exclude(name: str, *users: Subjects, by: Author = None, why: str = "") -> Fl
     ids = ids_of(users)
     with _changed(name, by, why) as flag:
         flag.excluded = [*flag.excluded, *ids]
-        flag.included = [each for each in flag.included if each not in ids]
+        flag.included = _without(flag.included, ids)
     return flag
 
 
@@ -89,8 +89,8 @@ def release(name: str, *users: Subjects, by: Author = None, why: str = "") -> Fl
     """Name these users no longer: the percentage decides about them again."""
     ids = ids_of(users)
     with _changed(name, by, why) as flag:
-        flag.included = [each for each in flag.included if each not in ids]
-        flag.excluded = [each for each in flag.excluded if each not in ids]
+        flag.included = _without(flag.included, ids)
+        flag.excluded = _without(flag.excluded, ids)
     return flag
 
 
@@ -168,10 +168,20 @@ def _expanded(users: Any) -> Iterator[rules.Subject]:
         if isinstance(each, models.Model) and each._meta.label == "auth.Group":
             members = get_user_model()._default_manager.filter(groups=each.pk)
             yield from members.values_list("pk", flat=True)
-        elif isinstance(each, Iterable) and not isinstance(each, str):
+        # request.user is a lazy object, which looks like a collection of anything.
+        elif (
+            isinstance(each, Iterable)
+            and not isinstance(each, (str, bytes))
+            and not hasattr(each, "pk")
+        ):
             yield from _expanded(each)
         else:
             yield each
+
+
+def _without(named: Iterable[str], ids: Iterable[str]) -> list[str]:
+    gone = frozenset(ids)  # Both may be thousands.
+    return [each for each in named if each not in gone]
 
 
 @contextmanager

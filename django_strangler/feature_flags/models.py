@@ -41,6 +41,13 @@ class FlagQuerySet(models.QuerySet["Flag"]):
     # As in Django: there is no Flag.objects.delete().
     delete.queryset_only = True  # type: ignore[attr-defined]
 
+    def update_or_create(self, *args: Any, **kwargs: Any) -> tuple[Flag, bool]:
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            # Before Django locks the flag: two locks in two orders are a deadlock.
+            FlagVersion.objects.using(self.db).renew()
+            return super().update_or_create(*args, **kwargs)
+
     def bulk_create(
         self, objs: Iterable[Flag], *args: Any, **kwargs: Any
     ) -> list[Flag]:

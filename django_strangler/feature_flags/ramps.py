@@ -102,7 +102,14 @@ def from_json(value: Any) -> Ramp:
             for at, percentage in value["steps"]
         ]
         held_at = _parse(value["held_at"]) if value.get("held_at") else None
-    except (StranglerError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (
+        StranglerError,
+        AttributeError,
+        KeyError,
+        OverflowError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise InvalidRamp(
             f"{value!r:.120} is not a ramp ({error}). It looks like "
             '{"steps": [["2030-01-07T09:00:00+00:00", "5.00"]], "held_at": null}.'

@@ -23,7 +23,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.signals import post_migrate
 
 from django_strangler import conf
-from django_strangler.exceptions import StranglerError
+from django_strangler.exceptions import InvalidSubject, StranglerError
 
 from . import ramps
 from .buckets import threshold
@@ -204,10 +204,17 @@ def _rules(flag: Flag) -> Rules:
         enabled=flag.enabled,
         salt=flag.salt,
         threshold=threshold(percentage),
-        excluded=frozenset(flag.excluded),
-        included=frozenset(flag.included),
+        excluded=_ids(flag.excluded),
+        included=_ids(flag.included),
         steps=steps,
     )
+
+
+def _ids(column: Any) -> frozenset[str]:
+    # A number among them would silently name nobody.
+    if not isinstance(column, list) or not all(type(each) is str for each in column):
+        raise InvalidSubject(f"{column!r:.80} is not a list of ids as text.")
+    return frozenset(column)
 
 
 def _forked() -> None:

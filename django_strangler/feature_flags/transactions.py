@@ -10,11 +10,12 @@ transaction, and for nobody else.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .gates import Snapshot
+if TYPE_CHECKING:  # The models load this; what they do not need, can wait.
+    from .gates import Snapshot
 
 
 class OwnView(threading.local):

@@ -9,12 +9,9 @@ from django.apps.config import AppConfig
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import DatabaseError
 
-from django_strangler import conf
 from django_strangler.exceptions import ConfigurationError
 
-from .handling import inbox_alias
 from .models import ConsumerProcess
-from .subscribers import registry
 
 
 @register(Tags.compatibility)
@@ -22,6 +19,9 @@ def check_subscribers(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """W003: a module of subscribers cannot be imported."""
+    # Here: checks are registered in every process, and run in few.
+    from .subscribers import registry
+
     registry.all()
     # A warning, so that the relay still starts: the other subscribers go on.
     return [
@@ -41,6 +41,11 @@ def check_consumer(
     **kwargs: Any,
 ) -> list[CheckMessage]:
     """W004: subscribers exist, the broker is not local and nobody consumes."""
+    from django_strangler import conf
+
+    from .handling import inbox_alias
+    from .subscribers import registry
+
     try:
         urls = conf.current().broker_url
     except ConfigurationError:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django_strangler import signals
-from django_strangler.brokers.base import Outgoing
 from django_strangler.logs import Sieve, fields
+
+if TYPE_CHECKING:  # Each process listens, and few ever see a broker.
+    from django_strangler.brokers.base import Outgoing
 
 logger = logging.getLogger("django_strangler.outbox.relay")
 

@@ -10,8 +10,6 @@ from uuid import UUID
 
 from django.db import models
 
-from django_strangler.brokers.patterns import matches
-
 from .models import OutboxEvent
 
 BATCH = 500
@@ -108,6 +106,9 @@ def _again(using: str, rows: Sequence[int]) -> models.QuerySet[OutboxEvent]:
 
 
 def _matching(selection: Selection, using: str) -> Iterator[tuple[int, str, str]]:
+    # Here: the admin loads this module in every process.
+    from django_strangler.brokers.patterns import matches
+
     events = OutboxEvent.objects.using(using)
     rows = events.confirmed() if selection.confirmed else events.parked()
     if selection.ids:

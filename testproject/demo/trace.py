@@ -48,10 +48,15 @@ class Span:
 
 
 def draw(spans: list[Span]) -> str:
-    """The tree, a line for each span, those of one parent in the order of time."""
+    """
+    The tree, a line for each span, those of one parent in the order of time.
+
+    Each process's spans are given as they ended.
+    """
     children: defaultdict[str | None, list[Span]] = defaultdict(list)
     ids = {span.id for span in spans}
-    for span in sorted(spans, key=lambda span: (span.start, span.end)):
+    # Those that Node.js began in one millisecond stay in the order of their ends.
+    for span in sorted(spans, key=lambda span: span.start):
         children[span.parent if span.parent in ids else None].append(span)
     rows = [row for root in children[None] for row in _rows(root, children, "", "")]
     start = min(span.start for span in spans)

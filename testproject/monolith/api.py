@@ -13,7 +13,7 @@ def read_form(form_class: type[F], request: HttpRequest) -> F:
     """Fill a form from a JSON body."""
     try:
         data = json.loads(request.body)
-    except ValueError:
+    except (RecursionError, ValueError):  # Nested too deep, or no JSON at all.
         data = None
     form = form_class(data if isinstance(data, dict) else {})
     if not isinstance(data, dict):

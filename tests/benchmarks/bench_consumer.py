@@ -193,12 +193,10 @@ def main() -> int:
 
     from django.db import connections, router
 
-    from tests.services.databases import Databases
-    from tests.services.services import KINDS, Services
+    from tests.benchmarks.servers import servers
+    from tests.services.services import KINDS
 
-    services = Services()
-    databases = Databases(services)
-    try:
+    with servers() as (services, databases):
         url = services.get(KINDS["rabbitmq"]).url
         prepare(url)
         with databases.fresh("postgresql") as alias:
@@ -230,9 +228,6 @@ def main() -> int:
             print(f"{name:36} {median:>7,.0f}/s  {median / base:5.2f} x   ({shown})")
             missed = missed or ("default" in name and median < 0.8 * base)
         return int(missed)
-    finally:
-        databases.close()
-        services.close()
 
 
 if __name__ == "__main__":

@@ -165,38 +165,32 @@ def main() -> int:
     from django.urls import reverse
 
     from django_strangler.models import OutboxEvent
-    from tests.services.databases import Databases
-    from tests.services.services import Services
+    from tests.benchmarks.servers import servers
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--confirmed", type=int, default=5_000_000)
     parser.add_argument("--explain", action="store_true")
     options = parser.parse_args()
-    services = Services()
-    databases = Databases(services)
     missed = False
-    try:
-        with (
-            databases.fresh("postgresql") as Everything.alias,
-            override_settings(
-                ALLOWED_HOSTS=["testserver"], DATABASE_ROUTERS=[Everything()]
-            ),
-        ):
-            alias = Everything.alias
-            client = log_in()
-            for name, seconds in SPREADS.items():
-                fill(alias, options.confirmed, seconds)
-                print(f"{name}, {options.confirmed:,} confirmed:", flush=True)
-                middle = OutboxEvent.objects.get(pk=options.confirmed // 2)
-                for url in (
-                    "/admin/strangler/",
-                    reverse("admin:strangler_outboxevent_change", args=[middle.pk]),
-                ):
-                    time_, count = measure(client, alias, url, options.explain)
-                    missed |= time_ > MILLISECONDS or count > QUERIES
-    finally:
-        databases.close()
-        services.close()
+    with (
+        servers() as (_, databases),
+        databases.fresh("postgresql") as Everything.alias,
+        override_settings(
+            ALLOWED_HOSTS=["testserver"], DATABASE_ROUTERS=[Everything()]
+        ),
+    ):
+        alias = Everything.alias
+        client = log_in()
+        for name, seconds in SPREADS.items():
+            fill(alias, options.confirmed, seconds)
+            print(f"{name}, {options.confirmed:,} confirmed:", flush=True)
+            middle = OutboxEvent.objects.get(pk=options.confirmed // 2)
+            for url in (
+                "/admin/strangler/",
+                reverse("admin:strangler_outboxevent_change", args=[middle.pk]),
+            ):
+                time_, count = measure(client, alias, url, options.explain)
+                missed |= time_ > MILLISECONDS or count > QUERIES
     return int(missed)
 
 

@@ -191,22 +191,16 @@ def main() -> int:
     import django
 
     django.setup()
-    from tests.services.databases import Databases
-    from tests.services.services import Services
+    from tests.benchmarks.servers import servers
 
     confirmed = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    services = Services()
-    databases = Databases(services)
-    try:
+    with servers() as (_, databases):
         for kind in ("postgresql", "mariadb"):
             with databases.fresh(kind) as alias:
                 compare(alias, confirmed)
                 explain(alias, confirmed)
         with databases.fresh("sqlite") as alias:
             explain(alias, confirmed)
-    finally:
-        databases.close()
-        services.close()
     return 0
 
 

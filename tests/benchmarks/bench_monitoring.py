@@ -36,10 +36,10 @@ from django_strangler.monitoring.metrics import (  # noqa: E402
 from django_strangler.outbox.relay import Relay  # noqa: E402
 from tests.benchmarks.bench_relay import Forgetful, empty  # noqa: E402
 from tests.benchmarks.bench_relay import fill as fill_pending  # noqa: E402
+from tests.benchmarks.servers import servers  # noqa: E402
 from tests.brokers.factories import outgoing  # noqa: E402
 from tests.monitoring.factories import add_consumer, add_relay, fill  # noqa: E402
 from tests.services.databases import Databases  # noqa: E402
-from tests.services.services import Services  # noqa: E402
 
 CONFIRMED, PENDING, PARKED = 5_000_000, 10_000, 1_000
 SCRAPE, THROUGHPUT = 20.0, 0.95
@@ -154,10 +154,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0)
     scale = parser.parse_args().scale
-    services = Services()
-    databases = Databases(services)
     missed = 0
-    try:
+    with servers() as (_, databases):
         for results in (
             *(scrapes(databases, each, scale) for each in ("postgresql", "mariadb")),
             throughput(databases, min(1.0, scale)),
@@ -167,9 +165,6 @@ def main() -> int:
                 missed += not passed
                 verdict = "" if passed else "  MISSED"
                 print(f"{name:36} {bar:10} {measured}{verdict}", flush=True)
-    finally:
-        databases.close()
-        services.close()
     return 1 if missed else 0
 
 

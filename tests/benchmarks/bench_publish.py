@@ -29,17 +29,10 @@ def main() -> int:
     import django
 
     django.setup()
-    from tests.services.databases import Databases
-    from tests.services.services import Services
+    from tests.benchmarks.servers import servers
 
-    services = Services()
-    databases = Databases(services)
-    try:
-        with databases.fresh("postgresql") as alias:
-            return measure(alias)
-    finally:
-        databases.close()
-        services.close()
+    with servers() as (_, databases), databases.fresh("postgresql") as alias:
+        return measure(alias)
 
 
 def twin(name: str, *, indexes: bool = True, columns: bool = True) -> Any:

@@ -45,22 +45,16 @@ def main() -> int:
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
-    from tests.services.databases import Databases
+    from tests.benchmarks.servers import servers
     from tests.services.rabbitmq import RABBITMQ
-    from tests.services.services import Services
 
-    services = Services()
-    databases = Databases(services)
     rows: list[tuple[str, str, float, float, bool]] = []
-    try:
+    with servers() as (services, databases):
         rabbitmq = services.get(RABBITMQ)
         with databases.fresh("postgresql") as alias:
             for name in options.scenarios or SCENARIOS:
                 bench = Bench(alias, rabbitmq.url, "/", rabbitmq, options.rounds)
                 rows += SCENARIOS[name](bench)
-    finally:
-        databases.close()
-        services.close()
     print(f"\n{'what':<52} {'measured':>9} {'bar':>7}")
     for what, unit, measured, bar, is_met in rows:
         mark = "" if is_met else "  MISSED"

@@ -39,8 +39,8 @@ from django_strangler.outbox.publishing import (  # noqa: E402
 from django_strangler.outbox.relay import Relay  # noqa: E402
 from django_strangler.outbox.retention import prune  # noqa: E402
 from django_strangler.outbox.store import Store  # noqa: E402
+from tests.benchmarks.servers import servers  # noqa: E402
 from tests.services.databases import Databases, database_url  # noqa: E402
-from tests.services.services import Services  # noqa: E402
 
 TABLE = "strangler_outboxevent"
 PENDING = 100_000
@@ -422,12 +422,10 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.names) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(unknown)}")
-    services = Services()
-    databases = Databases(services)
-    bench = Bench(databases, given.scale, given.rounds)
     missed = 0
     print(f"{'scenario':28} {'bar':28} measured")
-    try:
+    with servers() as (_, databases):
+        bench = Bench(databases, given.scale, given.rounds)
         for name in given.names or SCENARIOS:
             for result in SCENARIOS[name](bench):
                 missed += not result.passed
@@ -436,9 +434,6 @@ def main() -> int:
                     f"{result.name:28} {result.bar:28} {result.measured}{verdict}",
                     flush=True,
                 )
-    finally:
-        databases.close()
-        services.close()
     return 1 if missed else 0
 
 

@@ -162,13 +162,12 @@ def main() -> int:
         return 0
     django.setup()
     from tests.benchmarks import bench_broker
-    from tests.services.databases import Databases, database_url
-    from tests.services.services import KINDS, Services
+    from tests.benchmarks.servers import servers
+    from tests.services.databases import database_url
+    from tests.services.services import KINDS
 
-    services = Services()
-    databases = Databases(services)
     found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-    try:
+    with servers() as (services, databases):
         url = services.get(KINDS["rabbitmq"]).url
         for turn in range(options.rounds):
             # Whoever comes first in a round is not always the same.
@@ -187,9 +186,6 @@ def main() -> int:
                     ).stdout
                 found[way].append(tuple(json.loads(told)))
         bench_broker.clean_up(url)
-    finally:
-        databases.close()
-        services.close()
     medians = {
         way: [1e6 * statistics.median(column) for column in zip(*rounds, strict=True)]
         for way, rounds in found.items()

@@ -41,6 +41,7 @@ def prepared(broker):
 DELAYS = ("--retry-delays", "0.2", "0.5")
 
 
+@pytest.mark.slow
 def test_each_effect_happens_once_while_the_consumer_is_killed_five_times(
     postgresql_db, prepared
 ):

@@ -28,7 +28,8 @@ from django_strangler.outbox.relay import Relay
 from django_strangler.outbox.retention import prune
 from tests.services import sources
 from tests.services.base import Unavailable
-from tests.services.fixtures import MakeDb, needed
+from tests.services.fixtures import MakeDb
+from tests.services.plugin import needed
 
 from .fences import PAGES, by_place, fences, written_in
 from .test_examples import check_command
@@ -53,18 +54,23 @@ def test_every_language_on_the_pages_is_one_that_is_checked():
 
 @pytest.mark.parametrize("fence", written_in("json"), ids=by_place)
 def test_json_is_well_formed(fence):
-    json.loads(fence.code)
+    assert json.loads(fence.code)
 
 
 def test_toml_is_well_formed():
     tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
-    for fence in written_in("toml"):
-        tomllib.loads(fence.code)
+    found = written_in("toml")
+
+    assert found
+    for fence in found:
+        assert tomllib.loads(fence.code), fence.place
 
 
 @pytest.mark.parametrize("fence", written_in("django"), ids=by_place)
 def test_templates_compile(fence):
-    engines["django"].from_string(fence.code)
+    compiled = engines["django"].from_string(fence.code)
+
+    assert list(compiled.template.nodelist)
 
 
 @pytest.mark.parametrize("fence", written_in("ini"), ids=by_place)

@@ -34,17 +34,22 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, monkeypatch):
     module = type(sys)(f"docs_{page.stem.replace('-', '_')}")
     # Under a name, so that dataclasses and pickle find what the page defines.
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    wanted = [fence for fence in written_in("python") if fence.page == page]
+    ran = []
 
     with transaction.atomic():
         for fence in fences(page):
-            if fence in written_in("python"):
+            if fence in wanted:
                 # Shifted, so that a traceback names the page's own line.
                 code = "\n" * (fence.line - 1) + fence.code
                 exec(compile(code, str(page), "exec"), module.__dict__)
+                ran.append(fence)
             elif fence in written_in("console"):
                 for words in commands(fence.code):
                     if words[1:2] == ["manage.py"] and words[2] in AT_ONCE:
                         call_command(*words[2:])
+
+    assert ran == wanted != []
 
 
 def test_pages_about_other_projects_run_beside_them(make_db: MakeDb):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pika
 import psycopg
+from demo.traffic import post
 
 from tests.services.databases import database_url
 from tests.services.leftovers import ROOT
@@ -34,13 +35,7 @@ class System:
     folder: Path  # What each process wrote, and its spans.
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
-        request = urllib.request.Request(
-            self.address + path,
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return dict(json.load(answer))
+        return post(self.address + path, **body)
 
     def mails(self) -> list[tuple[int, str]]:
         """What the service wrote: users and subjects."""

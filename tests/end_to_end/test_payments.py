@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+import pytest
 from notifications.models import EmailLog
 from payments.models import Payment
 from users.models import User
@@ -13,6 +14,8 @@ from django_strangler.feature_flags.models import Flag
 from django_strangler.models import OutboxEvent
 from tests.services.databases import database_url
 from tests.waiting import wait_for
+
+pytestmark = pytest.mark.slow
 
 FLAG = "notifications-v2"
 PAYMENTS = 100

@@ -6,7 +6,8 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import AnonymousUser, Group
+from django.utils.functional import SimpleLazyObject
 from users.models import User
 
 from django_strangler import feature_flags
@@ -87,6 +88,25 @@ def test_named_users_are_in_or_out_whatever_the_percentage():
 
     feature_flags.release(NAME, 1, 2, 3)
     assert (stored().included, stored().excluded) == ([], [])
+
+
+def test_the_request_s_own_user_is_named_although_it_is_a_lazy_object():
+    user = User.objects.create_user("alice")
+    feature_flags.set_rollout(NAME, 0)
+
+    feature_flags.include(NAME, SimpleLazyObject(lambda: user))
+
+    assert stored().included == [str(user.pk)]
+
+
+@pytest.mark.parametrize("subject", [b"12", SimpleLazyObject(AnonymousUser), None])
+def test_what_is_nobody_s_id_is_not_named(subject):
+    feature_flags.set_rollout(NAME, 0)
+
+    with pytest.raises(InvalidSubject):
+        feature_flags.include(NAME, subject)
+
+    assert stored().included == []
 
 
 def test_a_group_and_a_queryset_stand_for_those_in_them_now():

@@ -15,6 +15,8 @@ from django_strangler import feature_flags
 from django_strangler.exceptions import AppendOnly, InvalidFlag, InvalidPercentage
 from django_strangler.models import Flag, FlagChange, FlagVersion
 
+from .conftest import queries
+
 pytestmark = pytest.mark.usefixtures("flag_db_rolled_back")
 
 
@@ -254,3 +256,15 @@ def test_a_float_is_taken_at_its_word():
 
     with pytest.raises(InvalidPercentage):
         Flag.objects.update(percentage=0.1 + 0.2)
+
+
+def test_an_upsert_queues_up_before_it_locks_the_flag(flag_db_rolled_back):
+    Flag.objects.create(name="first", percentage=1)
+
+    with queries(flag_db_rolled_back) as asked:
+        Flag.objects.update_or_create(name="first", defaults={"percentage": 2})
+
+    locks = [
+        each for each in asked if "FOR UPDATE" in each or each.startswith("UPDATE")
+    ]
+    assert "strangler_flagversion" in locks[0]

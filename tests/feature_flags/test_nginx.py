@@ -16,7 +16,7 @@ import pytest
 from django_strangler.feature_flags.buckets import bucket, threshold
 from tests.services import sources
 from tests.services.base import Kind, Service, Unavailable
-from tests.services.fixtures import needed
+from tests.services.plugin import needed
 from tests.services.ports import free_port
 from tests.waiting import wait_for
 

@@ -293,12 +293,24 @@ def test_a_connection_that_the_server_closed_is_replaced(
     assert not is_on()
 
 
-def test_a_row_that_somebody_broke_costs_only_that_flag(flag_db, clock: Clock, caplog):
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("ramp", '{"x": 1}'),
+        ("ramp", '{"steps": [["0001-01-01T00:00:00+14:00", "1"]]}'),
+        ("excluded", "null"),
+        ("excluded", '[["1"]]'),
+        ("included", "[1]"),
+    ],
+)
+def test_a_row_that_somebody_broke_costs_only_that_flag(
+    column, value, flag_db, clock: Clock, caplog
+):
     feature_flags.set_rollout(NAME, 100)
     feature_flags.set_rollout("broken", 100)
     with connections[flag_db].cursor() as cursor:
         cursor.execute(
-            "UPDATE strangler_flag SET ramp = %s WHERE name = 'broken'", ['{"x": 1}']
+            f"UPDATE strangler_flag SET {column} = %s WHERE name = 'broken'", [value]
         )
         cursor.execute("UPDATE strangler_flagversion SET stamp = 'another'")
     clock.pass_refresh()

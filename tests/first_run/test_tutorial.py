@@ -53,6 +53,15 @@ def test_from_a_service_of_its_own_to_a_hundred_percent(a_hundredth_moved, vhost
     for page in WITH_RABBITMQ:
         a_hundredth_moved.follow(page)
 
+    shop = a_hundredth_moved.folder
+    assert (shop / "payments").is_dir()
+    assert not (shop / "notifications").exists()  # They have moved out.
+    assert (shop.parent / "mailer" / "manage.py").exists()
+    # What the last page left running, the service among it, has not died.
+    terminals = a_hundredth_moved.terminals.values()
+    assert terminals
+    assert [each.fence.place for each in terminals if each.process.poll()] == []
+
 
 @pytest.mark.parametrize(
     ("printed", "expected", "is_it"),

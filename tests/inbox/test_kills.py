@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+import pytest
 from django.db import transaction
 from reporting.models import Activity
 
@@ -45,6 +46,7 @@ def relay(alias: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_relay_killed_five_times_leaves_each_effect_once(postgresql_db):
     alias = postgresql_db
     Activity.objects.using(alias).create(day=date(2026, 1, 1), type="total", count=0)

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from django_strangler.models import RelayProcess
 from tests.relay.factories import pending, publish
 from tests.relay.processes import ROOT, arrived, environment, out_of_order
 from tests.waiting import wait_for
 
 
+@pytest.mark.slow
 def test_overlapping_tasks_are_safe(postgresql_db: str, tmp_path: Path) -> None:
     alias = postgresql_db
     for folder in ("queue", "done"):

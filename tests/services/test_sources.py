@@ -154,7 +154,10 @@ def run_tests(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     (folder / "test_them.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--rootdir=."]
     return subprocess.run(
-        [*command, "-p", "tests.services.fixtures", *arguments, str(folder)],
+        [
+            *(*command, "-p", "tests.services.plugin", "-p", "tests.services.fixtures"),
+            *(*arguments, str(folder)),
+        ],
         cwd=ROOT,
         env={
             **os.environ,

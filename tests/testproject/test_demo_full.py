@@ -90,6 +90,18 @@ def test_a_tree_shows_who_called_whom_and_when():
     ]
 
 
+def test_spans_of_one_millisecond_stay_in_the_order_of_their_ends():
+    spans = [
+        line("a", None, "process", "notifications", 0.0, 0.5),
+        line("b", "a", "inbox", "notifications", 0.1, 0.3),
+        line("c", "a", "mails", "notifications", 0.1, 0.2),
+    ]
+
+    tree = draw([Span.read(span) for span in spans])
+
+    assert [text.split()[1] for text in tree.splitlines()[1:]] == ["inbox", "mails"]
+
+
 def line(id, parent, name, process, start=0.0, end=0.1, statement=""):
     return {
         "spanId": id,

@@ -27,6 +27,8 @@ from tests.torture.history import Fault, History
 from tests.torture.models import Effect, create_tables
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WINDOW, KEYS, EACH = 12, 6, 8
 

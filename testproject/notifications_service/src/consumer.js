@@ -9,6 +9,7 @@ const { Outage, recordOnce } = require('./store');
 const QUEUE = 'notifications';
 const PREFETCH = 20;
 const PAUSE = 1000; // Before what failed for the database's or the broker's sake.
+const PATIENCE = 10_000; // Milliseconds until a broker that says nothing counts as away.
 
 /** The queue with its bindings, and where rejected messages go. */
 async function declare(channel, { exchange, queue }) {
@@ -62,6 +63,7 @@ class Consumer {
 
   async consumeUntilItEnds() {
     const connection = await amqp.connect(this.url, {
+      timeout: PATIENCE,
       clientProperties: { connection_name: 'notifications-service' },
     });
     const ended = new Promise((resolve) => {
@@ -97,7 +99,9 @@ class Consumer {
         return this.answer(() => channel.ack(message));
       } catch (error) {
         if (!(error instanceof Outage)) {
-          this.log.error(`${message.properties.messageId} is given up: ${error.message}`);
+          // Quoted: whoever publishes chooses the id, and a line of the log is not theirs.
+          const id = JSON.stringify(message.properties.messageId);
+          this.log.error(`${id} is given up: ${error.message}`);
           return this.answer(() => channel.reject(message, false));
         }
         this.log.error(`PostgreSQL: ${error.message}; trying again`);

@@ -9,13 +9,13 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 function readEvent(message) {
   const { messageId, type, headers = {} } = message.properties;
   if (typeof messageId !== 'string' || !UUID.test(messageId)) {
-    throw new Poison(`the message id ${messageId} is no UUID`);
+    throw new Poison('the message id is no UUID');
   }
   let payload;
   try {
     payload = JSON.parse(message.content.toString());
-  } catch (error) {
-    throw new Poison(`the body is not JSON: ${error.message}`);
+  } catch {
+    throw new Poison('the body is not JSON'); // The error's own words would quote it.
   }
   if (payload === null || typeof payload !== 'object') {
     throw new Poison('the payload is no object');

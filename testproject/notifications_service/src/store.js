@@ -16,21 +16,28 @@ const SCHEMA = `
     sent_at timestamptz -- By whoever sends what lies here.
   );`;
 
+// Milliseconds. A server that says nothing any more must not hold up the end of the process.
+const PATIENCE = { connectionTimeoutMillis: 5_000, query_timeout: 10_000 };
+
 /** Connections to the database; losing one must not end the process. */
-function openPool(connectionString, log = console) {
-  const pool = new Pool({ connectionString, max: 20 });
+function openPool(connectionString, log = console, patience = PATIENCE) {
+  const pool = new Pool({ connectionString, max: 20, ...patience });
   pool.on('error', (error) => log.error(`PostgreSQL: ${error.message}`)); // An idle one.
   pool.on('connect', (client) => client.on('error', () => {})); // Its next query fails.
   return pool;
 }
 
-/** Create the tables; several processes may try at once. */
-async function migrate(pool) {
-  await pool.query(`SELECT pg_advisory_xact_lock(8005); ${SCHEMA}`);
-}
-
 /** The database is to blame, and not what it was asked. */
 class Outage extends Error {}
+
+/** Create the tables; several processes may try at once. */
+async function migrate(pool) {
+  try {
+    await pool.query(`SELECT pg_advisory_xact_lock(8005); ${SCHEMA}`);
+  } catch (error) {
+    throw asOutage(error);
+  }
+}
 
 /**
  * Record the event and write its mail, both or neither; says whether it was new.
@@ -57,16 +64,20 @@ async function recordOnce(pool, event, mail) {
     return rowCount === 1;
   } catch (error) {
     broken = error;
-    throw isOutage(error) ? new Outage(error.message, { cause: error }) : error;
+    throw asOutage(error);
   } finally {
     client?.release(broken); // With an error, the connection is closed, and rolls back.
   }
 }
 
-function isOutage(error) {
-  // What the server did not say comes from the connection. Of what it says, by SQLSTATE:
-  // connection, a standby after a failover, deadlock, resources, operator intervention.
-  return !(error instanceof DatabaseError) || /^(08|25006|40|53|57P)/.test(error.code);
+// By SQLSTATE: connection, a standby after a failover, who may log in, a database that is
+// being restored, deadlock, resources, a lock, an operator or a timeout, the disk.
+const OUTAGE = /^(08|25006|28|3D|40|53|55P03|57|58)/;
+
+function asOutage(error) {
+  // What the server did not say comes from the connection.
+  const isOutage = !(error instanceof DatabaseError) || OUTAGE.test(error.code);
+  return isOutage ? new Outage(error.message, { cause: error }) : error;
 }
 
 module.exports = { Outage, migrate, openPool, recordOnce };

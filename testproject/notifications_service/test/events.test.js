@@ -38,11 +38,30 @@ for (const [type, payload] of [
   ['toString', { userId: 7 }],
   ['user.signup', {}],
   ['user.signup', { userId: '7' }],
+  ['payment.failed', { userId: 7, paymentId: 42 }],
+  ['payment.completed', { userId: 7, paymentId: 42, amount: '9.90', currency: null }],
 ]) {
   test(`no mail is composed for ${type} with ${JSON.stringify(payload)}`, () => {
     assert.throws(() => compose({ type, payload }), Poison);
   });
 }
+
+test('what is wrong with an event is said without its words', () => {
+  for (const bad of ['{"token": "s3cret', '{"userId": "s3cret"}']) {
+    assert.throws(
+      () => compose(readEvent(message(bad))),
+      (error) => error instanceof Poison && !error.message.includes('s3cret'),
+    );
+  }
+});
+
+test('who is given something back gets a mail', () => {
+  const payload = { paymentId: 42, refundId: 3, userId: 7, amount: '2.50', currency: 'EUR' };
+
+  const mail = compose({ type: 'payment.refunded', payload });
+
+  assert.deepEqual([mail.userId, mail.subject], [7, 'You got 2.50 EUR back']);
+});
 
 test('only the decision "on" moves an event here', () => {
   const decided = (value) => isMoved({ headers: { 'flag-notifications-v2': value } });

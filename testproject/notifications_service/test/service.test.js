@@ -2,7 +2,10 @@
 
 // With a real RabbitMQ and PostgreSQL: BROKER_URL and DATABASE_URL say where.
 const assert = require('node:assert/strict');
+const { spawn } = require('node:child_process');
 const { randomUUID } = require('node:crypto');
+const net = require('node:net');
+const path = require('node:path');
 const { after, before, beforeEach, test } = require('node:test');
 const { setTimeout: sleep } = require('node:timers/promises');
 const amqp = require('amqplib');
@@ -158,4 +161,89 @@ test('a connection that ended before it was asked is an outage', { skip }, async
   const event = { id: randomUUID() };
 
   await assert.rejects(recordOnce({ connect: async () => client }, event, {}), Outage);
+});
+
+/** The URL of another database, role or server than that of the tests. */
+function elsewhere(changes) {
+  return Object.assign(new URL(DATABASE_URL), changes).href;
+}
+
+for (const [what, url] of Object.entries({
+  'a database that is not there': () => elsewhere({ pathname: '/not-there' }),
+  'a role that may not log in': () => elsewhere({ username: 'nobody-here' }),
+  'a server that is not there': () => elsewhere({ port: '1' }),
+})) {
+  test(`${what} is an outage`, { skip }, async () => {
+    const other = openPool(url(), silent);
+
+    await assert.rejects(recordOnce(other, { id: randomUUID() }, {}), Outage);
+    await other.end();
+  });
+}
+
+test('a server that says nothing is an outage', { skip }, async (t) => {
+  const mute = net.createServer();
+  await new Promise((resolve) => mute.listen(0, '127.0.0.1', resolve));
+  t.after(() => mute.close());
+  const { port } = mute.address();
+  const patience = { connectionTimeoutMillis: 100 };
+  const other = openPool(`postgresql://127.0.0.1:${port}/x`, silent, patience);
+
+  await assert.rejects(recordOnce(other, { id: randomUUID() }, {}), Outage);
+  await other.end();
+});
+
+test('a statement that waits too long is an outage', { skip }, async () => {
+  const event = { id: randomUUID() };
+  const holder = await pool.connect();
+  await holder.query('BEGIN; LOCK TABLE inbox');
+  const url = new URL(DATABASE_URL);
+  url.searchParams.set('options', '-c statement_timeout=50');
+  const other = openPool(url.href, silent);
+
+  await assert.rejects(recordOnce(other, event, {}), Outage);
+  await holder.query('ROLLBACK');
+  holder.release();
+  await other.end();
+});
+
+test('a process that starts before its database waits for it', { skip }, async (t) => {
+  const { hostname, port } = new URL(DATABASE_URL);
+  let open = false;
+  const door = net.createServer((client) => {
+    if (!open) return client.destroy();
+    const server = net.connect(Number(port) || 5432, hostname);
+    for (const [one, other] of [[client, server], [server, client]]) {
+      one.pipe(other);
+      one.on('error', () => other.destroy());
+    }
+  });
+  await new Promise((resolve) => door.listen(0, '127.0.0.1', resolve));
+  const at = String(door.address().port);
+
+  let said = '';
+  const service = spawn(process.execPath, ['src/main.js'], {
+    cwd: path.dirname(__dirname),
+    env: {
+      ...process.env,
+      DATABASE_URL: elsewhere({ hostname: '127.0.0.1', port: at }),
+      EXCHANGE: names.exchange,
+      QUEUE: names.queue,
+    },
+  });
+  const exited = new Promise((resolve) => service.once('exit', resolve));
+  t.after(() => {
+    service.kill('SIGKILL');
+    door.close();
+  });
+  for (const stream of [service.stdout, service.stderr]) {
+    stream.on('data', (data) => (said += data));
+  }
+  await eventually(() => said.includes('PostgreSQL: '), 'it says what it waits for');
+  open = true;
+  await eventually(() => said.includes('Consuming'), `it consumes: ${said}`);
+
+  service.kill('SIGTERM');
+
+  assert.equal(await exited, 0);
 });
