@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from django_strangler.conf import Settings
 from django_strangler.events import Header
@@ -261,4 +261,5 @@ def shown_url(url: str) -> str:
     if ":" in host:
         host = f"[{host}]"
     user = f"{parts.username}@" if parts.username else ""
-    return urlunsplit((parts.scheme, f"{user}{host}{port}", parts.path, "", ""))
+    # Not by urlunsplit(), which leaves out the slashes of local://.
+    return f"{parts.scheme}://{user}{host}{port}{parts.path}"

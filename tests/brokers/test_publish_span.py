@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 
 from django_strangler.brokers import Kind
 from tests.brokers import factories
@@ -129,6 +129,27 @@ def test_an_unsampled_trace_is_passed_on_as_well(rabbit, make_rabbit, use_provid
     _, trace_id, _, flags = properties.headers["traceparent"].split("-")
     assert trace_id == TRACE
     assert int(flags, 16) & 1 == 0
+
+
+def test_a_failure_of_tracing_is_not_the_event_s(
+    rabbit, make_rabbit, use_provider, caplog
+):
+    class Broken(Sampler):
+        def should_sample(self, *args, **options):
+            raise TypeError("a sampler of ours")
+
+        def get_description(self):
+            return "broken"
+
+    use_provider(TracerProvider(sampler=Broken()))
+    rabbit.bind("all", "#")
+
+    found = send(rabbit, make_rabbit, outgoing(1, headers=STORED), outgoing(2))
+
+    assert {each.kind for each in found.values()} == {Kind.CONFIRMED}
+    (_, first, _), _ = rabbit.take("all", 2)
+    assert first.headers["traceparent"] == STORED["traceparent"]
+    assert caplog.text.count("tracing failed") == 1
 
 
 @pytest.mark.parametrize(

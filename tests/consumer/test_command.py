@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
 
 from django_strangler import subscribe
+from tests.brokers.rabbit import with_options
 from tests.waiting import wait_for
 
 from .processes import consumer, said
@@ -76,6 +79,24 @@ def test_an_unreachable_broker_is_waited_for_until_the_process_is_stopped(
         process.terminate()
 
         assert process.wait(20) == 0, said(process)
+
+
+def test_what_may_not_be_declared_is_said_with_the_reason(
+    postgresql_db, broker, rabbitmq
+):
+    me, vhost = f"nobody-{uuid.uuid4().hex[:8]}", broker.url.rpartition("/")[2]
+    rabbitmq.ctl("add_user", me, "secret")
+    rabbitmq.ctl("set_permissions", "-p", vhost, me, ".*", "^$", ".*")
+    broker.url = with_options(broker.url, user=me, password="secret")
+    try:
+        with consumer(postgresql_db, broker) as process:
+            assert process.wait(20) == 1, said(process)
+            text = said(process)
+    finally:
+        rabbitmq.ctl("delete_user", me)
+
+    assert "nor can it be declared: ACCESS_REFUSED" in text
+    assert "It is tried again" not in text
 
 
 def test_queues_that_cannot_be_used_end_the_process_with_1(postgresql_db, broker):

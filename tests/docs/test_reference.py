@@ -44,6 +44,15 @@ def test_the_checks_page_lists_every_check():
     assert [row[0].strip("`") for row in table("checks.md")] == sorted(used)
 
 
+def test_the_commands_page_has_a_section_for_each_command():
+    sections = re.findall(
+        r"^## `(\w+)`$", (REFERENCE / "commands.md").read_text(), re.M
+    )
+    files = (PACKAGE / "management" / "commands").glob("[!_]*.py")
+
+    assert sorted(sections) == sorted(path.stem for path in files)
+
+
 def test_the_admin_page_lists_every_permission_of_ours():
     listed = {row[0].strip("`") for row in table("admin.md")}
 

@@ -169,7 +169,7 @@ def test_the_command_ramps_holds_and_resumes():
     assert "; 5 % from" in flag("resume", NAME)
     assert "; 7 % from 2099-01-05 09:00" in flag("ramp", NAME, "7@2099-01-05T09:00")
     for wrong in ("5", "5@", "5@soon", "5@+7y", "5@2099-13-01"):
-        with pytest.raises(CommandError):
+        with pytest.raises(CommandError, match="is no step: give a percentage"):
             flag("ramp", NAME, wrong)
     with pytest.raises(CommandError, match="back in time"):
         flag("ramp", NAME, "1@now", "2@2020-01-01")

@@ -4,6 +4,8 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
+from django_strangler.brokers.base import shown_url
+
 # From Django 6.1 on, the command looks at the databases too.
 pytestmark = pytest.mark.django_db
 
@@ -37,6 +39,11 @@ def test_a_wrong_setting_fails_the_check(settings, given, message):
         call_command("check")
 
     assert "HINT: The settings reference" in str(e.value)
+
+
+@pytest.mark.parametrize("url", ["local://", "memory://", "amqp://rabbit:5673/shop"])
+def test_a_broker_url_without_secrets_is_shown_as_it_is(url):
+    assert shown_url(url) == url
 
 
 def test_nothing_of_a_broker_url_is_shown_but_where_it_leads(settings):

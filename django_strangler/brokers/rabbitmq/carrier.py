@@ -86,9 +86,16 @@ class Carrier(threading.Thread):
                 try:
                     self._begin()
                     self._loop.start()
-                except Exception:
+                except Exception as error:
                     # Not even a bug of ours, or of pika's, may end the sending.
-                    logger.exception("RabbitMQ: the connection failed unexpectedly.")
+                    if isinstance(error.__context__, OSError):
+                        # pika trips over a peer that accepts and resets at once, as
+                        # proxies do while nobody is behind them.
+                        self._diary.trouble(*explain(error.__context__, self._node))
+                    else:
+                        logger.exception(
+                            "RabbitMQ: the connection failed unexpectedly."
+                        )
                     self._closing.wait(self._pause())
             self._loop.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,11 +15,11 @@ from django_strangler.brokers.base import Kind, Outcome, Outgoing
 
 from . import wire
 
+logger = logging.getLogger("django_strangler.brokers.rabbitmq")
+
 TICKS = 4  # Per confirm timeout: how often ``overdue`` is asked.
 _CHUNK = 64 * 1024  # Bytes per write: pika copies what is left of one, each time.
 _ACK, _NACK = Kind.CONFIRMED, Kind.UNKNOWN
-# The last two where somebody has put something else than headers into a row.
-_UNFIT = (ValueError, struct.error, TypeError, AttributeError)
 
 
 class Publisher:
@@ -73,18 +74,10 @@ class Publisher:
         pieces: list[bytes] = []
         size = 0
         for event in events:
-            headers, span = event.headers, None
+            headers, span = self._traced(event)
             try:
-                if self._producer is not None:
-                    headers, span = self._producer.start(
-                        event.type,
-                        event.id,
-                        event.correlation_id,
-                        headers,
-                        event.published_at,
-                    )
                 frames = self._encoder.frames(event, headers)
-            except _UNFIT as error:
+            except (ValueError, struct.error) as error:
                 reason = f"cannot be sent by AMQP: {error}"
                 rejected.append(Outcome(event.row, Kind.REJECTED, reason, True))
                 tracing.end(span, "invalid")
@@ -105,6 +98,26 @@ class Publisher:
             _output(self._connection, [b"".join(pieces)])
         if rejected:
             self._on_outcomes(rejected)
+
+    def _traced(self, event: Outgoing) -> tuple[Any, tracing.Span | None]:
+        """The headers to send, with those of a new span if there is one."""
+        if self._producer is not None and isinstance(event.headers, dict):
+            try:
+                return self._producer.start(
+                    event.type,
+                    event.id,
+                    event.correlation_id,
+                    event.headers,
+                    event.published_at,
+                )
+            except Exception:
+                # An SDK's fault, or a sampler's, is not the event's.
+                logger.exception(
+                    "RabbitMQ: tracing failed; on this connection, events are sent "
+                    "without spans."
+                )
+                self._producer = None
+        return event.headers, None
 
     def _publish_plainly(self, event: Outgoing, headers: Any) -> None:
         self._channel.basic_publish(

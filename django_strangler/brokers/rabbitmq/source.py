@@ -124,7 +124,8 @@ class RabbitMQSource(Source):
                 self._prepare(node)
                 self._run_session(number, node)
             except BrokerError as error:
-                self._down(str(error), "It is tried again until it works.")
+                # The consumer ends of it, and says it.
+                self._ready, self._trouble = False, str(error)
                 self._refusal = self._trouble
             except (pika.exceptions.AMQPError, OSError) as error:
                 self._down(*explain(error, node))

@@ -71,6 +71,7 @@ class _Topology:
 
     def _have(self, name: str, arguments: dict[str, Any]) -> None:
         arguments = {"x-queue-type": "quorum", **arguments}
+        refused = ""
         if self._queue.declare:
             code, text = self._do(
                 lambda channel: channel.queue_declare(
@@ -87,12 +88,14 @@ class _Topology:
                 raise BrokerError(f"The queue {name!r} cannot be declared: {text}.")
             if not code:
                 return
+            refused = f"; nor can it be declared: {text}"
         # Whoever may not declare may still find it there.
         code, text = self._do(lambda channel: channel.queue_declare(name, passive=True))
         if code:
             raise BrokerError(
-                f"The queue {name!r} cannot be used: {text}. Create it, or let "
-                "consume_events declare it, which needs the permission to configure it."
+                f"The queue {name!r} cannot be used: {text}{refused}. Create it, or "
+                "let consume_events declare it, which needs the permission to "
+                "configure it, and to write to amq.default."
             )
 
     def _have_exchange(self) -> None:

@@ -81,6 +81,8 @@ class Encoder:
 
     def frames(self, event: Outgoing, headers: Mapping[str, Header]) -> list[bytes]:
         """Raises ValueError for what AMQP cannot hold."""
+        if not isinstance(headers, dict):  # Somebody edited the row.
+            raise ValueError(f"its headers are no object but a {type(headers)}")
         method, tail = self._types.get(event.type) or self._type(event.type)
         names = self._names
         table = bytearray()

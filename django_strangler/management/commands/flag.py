@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import re
 from collections.abc import Callable
@@ -166,9 +167,15 @@ def _step(text: str) -> tuple[str, datetime | timedelta | None]:
         return percentage, None
     if pause := re.fullmatch(r"\+(\d{1,6})([mhdw])", when):
         return percentage, timedelta(**{UNITS[pause[2]]: int(pause[1])})
-    moment = parse_datetime(when)
+    try:
+        moment = parse_datetime(when)
+    except ValueError:  # It looks like one.
+        moment = None
     if moment is None:
-        raise ValueError(when)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no step: give a percentage and its time, such as 5@now, "
+            "25@+2h or 50@2025-03-01T12:30."
+        )
     return percentage, moment if moment.tzinfo else timezone.make_aware(moment)
 
 

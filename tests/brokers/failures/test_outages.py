@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
+from pika.adapters.utils import io_services_utils
 
 from django_strangler.brokers import Kind
 from django_strangler.brokers.rabbitmq import stream
@@ -149,6 +152,25 @@ def test_pika_itself_says_nothing_on_our_thread(node, rabbit, make_rabbit, log):
         broker.close()
 
     assert log.of_pika() == []
+
+
+def test_a_proxy_that_accepts_and_resets_is_a_lost_connection(
+    rabbit, make_rabbit, log, monkeypatch
+):
+    def __init__(self, *args, **options):
+        # As pika does when the reset is there before it looks.
+        try:
+            raise ConnectionResetError(errno.ENOTCONN, "not connected")
+        except OSError:
+            raise ValueError("Expected connected socket") from None
+
+    with monkeypatch.context() as broken:
+        broken.setattr(io_services_utils._AsyncStreamConnector, "__init__", __init__)
+        broker = make_rabbit(rabbit.url, exchange=rabbit.exchange)
+        wait_for(lambda: log.count("not connected"))
+
+    assert kinds(deliver(broker, events(1, 10))) == {Kind.CONFIRMED}
+    assert log.count("failed unexpectedly") == 0
 
 
 def test_a_bug_of_ours_does_not_end_the_sending(rabbit, make_rabbit, log, monkeypatch):
