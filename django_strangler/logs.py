@@ -8,7 +8,8 @@ from typing import Any
 
 MOST = 5  # Lines of one kind,
 WITHIN = 60.0  # in so many seconds; the others are counted.
-KINDS = 1000
+KINDS = 100  # Told apart; when more come in that time, all others are one.
+_OTHERS = ("others",)
 
 
 def fields(
@@ -35,16 +36,26 @@ class Sieve:
         That is empty, or says how many were left out before it.
         """
         now = self._monotonic()
+        if kind not in self._kinds and len(self._kinds) >= KINDS:
+            kind = self._make_room(kind, now)
         since, count = self._kinds.get(kind, (now, 0))
         left_out = 0
         if now >= since + WITHIN:
             left_out, since, count = max(0, count - MOST), now, 0
-        if len(self._kinds) >= KINDS:
-            self._kinds.clear()
         self._kinds[kind] = since, count + 1
         if count >= MOST:
             return None
         return f" ({left_out} more like it were not logged)" if left_out else ""
+
+    def _make_room(self, kind: tuple[object, ...], now: float) -> tuple[object, ...]:
+        """The kind, or what it counts as when there are too many."""
+        kinds = self._kinds.copy().items()
+        self._kinds = {
+            known: seen
+            for known, seen in kinds
+            if known == _OTHERS or now < seen[0] + WITHIN
+        }
+        return kind if len(self._kinds) < KINDS else _OTHERS
 
     def forget(self) -> None:
         """As if nothing had been said."""

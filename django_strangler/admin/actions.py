@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -205,14 +206,12 @@ class ReplayAndDiscard(_ModelAdmin):
 
 
 def _moment(request: HttpRequest) -> datetime:
-    try:
-        moment = parse_datetime(request.POST.get("until", ""))
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise BadRequest("until is no time.")
-    # SQLite compares text: a whole second is shorter as Django writes it, and so less.
-    return moment + timedelta(milliseconds=1)
+    with suppress(OverflowError, ValueError):
+        if moment := parse_datetime(request.POST.get("until", "")):
+            # SQLite compares text: a whole second is shorter as Django writes it, and
+            # so less.
+            return moment + timedelta(milliseconds=1)
+    raise BadRequest("until is no time.")
 
 
 def _counted(rows: Rows) -> str:

@@ -16,7 +16,8 @@ from django.db import connections
 from django.db.models import BooleanField, Case, F, Q, QuerySet, Value, When
 
 from django_strangler.clock import DatabaseNow
-from django_strangler.outbox.models import INDEX, OutboxEvent
+from django_strangler.outbox.dialect import in_index_order
+from django_strangler.outbox.models import OutboxEvent
 
 Rows: TypeAlias = QuerySet[Any]  # Of OutboxEvent, with its verbs.
 
@@ -51,11 +52,9 @@ def order(state: str, vendor: str) -> tuple[str, ...]:
     """
     if not state:
         return ("-id",)
-    # MariaDB sorts when told to order by a column that is NULL in all of these rows.
     known = {"due": 3, "pending": 2, "parked": 1, "confirmed": 0}[state]
-    names = INDEX[known:] if vendor == "mysql" else INDEX
-    backwards = state in SINCE
-    return tuple(f"-{name}" for name in names) if backwards else names
+    names = in_index_order(vendor, known)
+    return tuple(f"-{name}" for name in names) if state in SINCE else names
 
 
 def ordered(rows: Rows, state: str) -> Rows:

@@ -14,6 +14,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from django_strangler import feature_flags
@@ -21,6 +22,7 @@ from django_strangler.exceptions import StranglerError
 from django_strangler.feature_flags import wording
 from django_strangler.feature_flags.changes import ids_of
 from django_strangler.feature_flags.models import Flag, FlagChange
+from django_strangler.monitoring import dashboard
 
 from . import asking
 
@@ -112,7 +114,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("Rollout"))
     def rollout(self, flag: Flag) -> str:
-        return wording.rollout(flag) if flag.pk else "-"
+        return dashboard.rollout(flag) if flag.pk else "-"
 
     def save_model(
         self, request: HttpRequest, obj: Flag, form: FlagForm, change: bool
@@ -154,18 +156,23 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         if request.method == "POST":
             why = request.POST.get("why", "")
-            feature_flags.disable(flag.name, by=_user(request), why=why)
-            self.log_change(request, flag, f"switched off: {why}"[:500])
-            self.message_user(
-                request, _("%s is off for everybody.") % flag.name, messages.SUCCESS
-            )
+            try:
+                feature_flags.disable(flag.name, by=_user(request), why=why)
+            except StranglerError as error:
+                # Somebody has written the row by hand; this says how it should look.
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                self.log_change(request, flag, f"switched off: {why}"[:500])
+                self.message_user(
+                    request, _("%s is off for everybody.") % flag.name, messages.SUCCESS
+                )
             return HttpResponseRedirect(asking.dashboard(self.admin_site))
         return asking.ask(
             self.admin_site,
             request,
             question=f"Switch {flag.name} off?",
             facts=[
-                f"Now: {wording.rollout(flag)}",
+                f"Now: {dashboard.rollout(flag)}",
                 "It will be off for everybody, named users included. "
                 "The percentage stays for later.",
             ],
@@ -205,7 +212,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class FlagChangeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """History is read here, and written nowhere."""
 
-    list_display = ("at", "flag", "what", "by", "why")
+    list_display = ("at", "flag", "what", "by", "short_why")
     list_filter = ("flag",)
     search_fields = ("flag", "by", "why")
     fields = ("at", "flag", "by", "by_id", "why", "before", "after")
@@ -213,6 +220,10 @@ class FlagChangeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("What"))
     def what(self, change: FlagChange) -> str:
         return wording.change(change.before, change.after)
+
+    @admin.display(description=_("Why"))
+    def short_why(self, change: FlagChange) -> str:
+        return Truncator(change.why).chars(200)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -83,9 +84,12 @@ class TypeFilter(admin.SimpleListFilter):
         return [(type, type) for type in sorted(types)]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        if not self.value():
+        type = self.value()
+        if not type:
             return queryset
-        return bounded.searched(queryset, _state(request.GET)).filter(type=self.value())
+        if "\0" in type:
+            return queryset.none()  # PostgreSQL would not be asked about it.
+        return bounded.searched(queryset, _state(request.GET)).filter(type=type)
 
 
 class LimitedList(ChangeList):
@@ -183,7 +187,7 @@ class OutboxEventAdmin(ReplayAndDiscard):
         context |= {
             "timeline": timeline(event),
             "headers": _pretty(event.headers),
-            "payload": _pretty(event.payload) if may_see_payload else None,
+            "payload": _payload(event) if may_see_payload else None,
             "trace_url": template.replace("{trace_id}", trace),
             "of_same_key": of_same_key(event),
             "near": NEAR,
@@ -216,8 +220,23 @@ def _as_uuid(text: str) -> UUID | None:
         return None
 
 
+def _payload(event: OutboxEvent) -> str:
+    try:
+        return _pretty(event.payload)
+    except (RecursionError, ValueError):
+        return _cut([event.body])  # Too deep to be laid out, or no JSON.
+
+
 def _pretty(value: Any) -> str:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    if len(text) > _LONGEST:
-        text = f"{text[:_LONGEST]}\n… and {len(text) - _LONGEST:,} more"
-    return text
+    return _cut(json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value))
+
+
+def _cut(chunks: Iterable[str]) -> str:
+    """The beginning of a text that may be far longer than what it was made of."""
+    shown, length = [], 0
+    for chunk in chunks:
+        if length < _LONGEST:
+            shown.append(chunk[: _LONGEST - length])
+        length += len(chunk)
+    more = length - _LONGEST
+    return "".join(shown) + (f"\n… and {more:,} more" if more > 0 else "")

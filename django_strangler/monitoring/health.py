@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import TypeAlias
 
-from django.db import Error, router, transaction
+from django.db import Error, connections, router, transaction
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -13,15 +15,26 @@ from django_strangler import conf
 from django_strangler.outbox.models import OutboxEvent
 from django_strangler.outbox.troubles import Trouble
 
-from .state import Verdict, recent, verdict
+from .recent import recent
+from .verdict import Reason, Verdict, unhealthy, verdict
 
 logger = logging.getLogger("django_strangler.monitoring")
+
+_View: TypeAlias = Callable[[HttpRequest], JsonResponse]
 
 LOOK_EVERY = 1.0  # Seconds: whoever asks more often gets the same answer.
 
 _trouble = Trouble(logger, over="The database answers health again")
 
 
+def _outside_transactions(view: _View) -> _View:
+    """With ATOMIC_REQUESTS, Django would connect to each database before it calls."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(alias)(view)
+    return view
+
+
+@_outside_transactions
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
@@ -29,7 +42,7 @@ def live(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
-@transaction.non_atomic_requests
+@_outside_transactions
 @never_cache
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
@@ -37,7 +50,8 @@ def ready(request: HttpRequest) -> JsonResponse:
     found = _look()
     answer: dict[str, object] = {"status": "ok" if found.ready else "unhealthy"}
     if _may_see_details(request):
-        answer |= {"sentence": found.sentence, "reasons": found.reasons}
+        reasons = [str(reason) for reason in found.reasons]
+        answer |= {"sentence": found.sentence, "reasons": reasons}
     return JsonResponse(answer, status=200 if found.ready else 503)
 
 
@@ -46,8 +60,7 @@ def _look() -> Verdict:
         state = recent(router.db_for_write(OutboxEvent), seconds=LOOK_EVERY)
     except Error as error:
         _trouble.comes(f"The database does not answer health: {error}")
-        sentence = "The database does not answer; the log says why."
-        return Verdict(ready=False, sentence=sentence, reasons=(sentence,))
+        return unhealthy(Reason("The database does not answer", "The log says why."))
     _trouble.is_away()
     return verdict(state, conf.current())
 

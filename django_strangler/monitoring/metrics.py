@@ -34,7 +34,8 @@ from django_strangler.outbox.models import OutboxEvent
 from django_strangler.outbox.relay import Relay
 from django_strangler.outbox.timeouts import own_connection
 
-from .state import COUNTED, State, recent
+from .recent import recent
+from .state import COUNTED, State
 
 LOOK_EVERY = 5.0  # Seconds: so seldom, at most, the database is asked.
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
@@ -83,13 +84,13 @@ class StranglerCollector(Collector):
 
     def __init__(
         self,
-        databases: Iterable[str] = ("default",),
+        databases: Iterable[str] | None = None,  # That of the outbox.
         *,
         relays: Sequence[Relay] = (),
         consumer: Consumer | None = None,
         tally: Tally | None = None,
     ) -> None:
-        self._databases = tuple(databases)
+        self._databases = _outbox() if databases is None else tuple(databases)
         self._relays = relays  # May still grow.
         self._consumer = consumer
         self._tally = tally
@@ -144,7 +145,7 @@ def serve(
     consumer: Consumer | None = None,
 ) -> Callable[[], None]:
     """Serve on this port, on a thread of its own; returns how to end that."""
-    aliases = list(databases) or [router.db_for_write(OutboxEvent)]
+    aliases = tuple(databases) or _outbox()
     tally = None if relays is None else Tally()
     registry = CollectorRegistry(auto_describe=True)
     registry.register(
@@ -186,6 +187,10 @@ def serve(
             tally.ignore()
 
     return close
+
+
+def _outbox() -> tuple[str, ...]:
+    return (str(router.db_for_write(OutboxEvent)),)
 
 
 _DATABASE = ["database"]

@@ -1,5 +1,5 @@
 """
-How things stand, as far as the database knows, and whether that is well.
+How things stand, as far as the database knows.
 
 One look costs the same however much was confirmed: the outbox is read along its index,
 a bounded number of rows, and the other tables have a few.
@@ -7,10 +7,7 @@ a bounded number of rows, and the other tables have a few.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -18,16 +15,17 @@ from typing import Any
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_strangler import conf
 from django_strangler.clock import now_sql, seconds_until_sql, stored
 from django_strangler.inbox.models import ConsumerProcess
 from django_strangler.inbox.presence import LENGTH
+from django_strangler.outbox.dialect import in_index_order
 from django_strangler.outbox.leases import GRACE
-from django_strangler.outbox.models import INDEX, Lane, OutboxEvent, RelayProcess
+from django_strangler.outbox.models import Lane, OutboxEvent, RelayProcess
 
 COUNTED = 10_000  # Rows; of more, it is only known that there are more.
 SEARCHED = 200  # Rows among which the oldest due one is looked for.
 SHOWN = 200  # Processes.
+REMEMBERED = 7 * 86400  # Seconds for which a queue without a consumer is missed.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +52,7 @@ class RelayState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerState:
-    """A consumer that lives, or was seen within the last days."""
+    """A consumer that lives, or did within the last week."""
 
     name: str
     queue: str
@@ -67,8 +65,6 @@ class ConsumerState:
 class State:
     """How things stand. Seconds are counted by the database's clock."""
 
-    database: str
-    checked_at: datetime
     pending: int  # Delayed ones included.
     more_pending: bool  # Than could be counted.
     oldest_due: float | None  # For how long it could have been sent; None: nothing is.
@@ -92,16 +88,7 @@ class State:
     @property
     def parked_count(self) -> int:
         """How many are parked, as far as they are counted."""
-        return sum(each.count for each in self.parked)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether events flow."""
-
-    ready: bool
-    sentence: str  # How things are.
-    reasons: tuple[str, ...] = ()  # Why not, each with what to do.
+        return min(sum(each.count for each in self.parked), COUNTED)
 
 
 def look(using: str = "default") -> State:
@@ -126,8 +113,6 @@ def look(using: str = "default") -> State:
             sums["due"] = max(sums["due"], float(seconds))
     counted = sum(each.count for each in parked)
     return State(
-        database=using,
-        checked_at=now,
         pending=min(int(sums["pending"]), COUNTED),
         more_pending=sums["pending"] > COUNTED,
         oldest_due=sums["due"] if sums["due"] >= 0 else None,
@@ -138,106 +123,6 @@ def look(using: str = "default") -> State:
         consumers=_consumers(connections[router.db_for_write(ConsumerProcess)]),
         host_ahead=sums["clock"],
     )
-
-
-_looks: dict[str, tuple[float, State]] = {}
-_looking = threading.Lock()
-
-
-def recent(using: str = "default", *, seconds: float) -> State:
-    """How things stood up to so many seconds ago: whoever asks often, costs nothing."""
-    with _looking:
-        at, state = _looks.get(using, (0.0, None))
-        if state is None or time.monotonic() >= at + seconds:
-            with _closed_if_opened():
-                state = look(using)
-            _looks[using] = time.monotonic(), state
-        return state
-
-
-@contextmanager
-def _closed_if_opened() -> Iterator[None]:
-    """Leave no connection to a thread that had none: it may be one for one scrape."""
-    before = [
-        each for each in connections.all(initialized_only=True) if each.connection
-    ]
-    try:
-        yield
-    finally:
-        for connection in connections.all(initialized_only=True):
-            if connection not in before and not connection.in_atomic_block:
-                connection.close()
-
-
-def verdict(state: State, settings: conf.Settings) -> Verdict:
-    """Whether events flow, and in one sentence how things are."""
-    reasons = (
-        *_trouble_with_relays(state),
-        *_trouble_with_age(state, settings.unhealthy_after),
-        *_trouble_with_parking(state, settings.unhealthy_after),
-    )
-    sentence = " ".join(reasons) if reasons else f"Events flow: {_shown(state)}."
-    return Verdict(ready=not reasons, sentence=sentence, reasons=reasons)
-
-
-def span(seconds: float) -> str:
-    """Seconds as people say them."""
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
-
-
-def _trouble_with_relays(state: State) -> list[str]:
-    start = "Start one: manage.py drain_outbox"
-    if not state.relay_seen:
-        return [f"No relay was ever seen. {start}"]
-    if state.live_relays:
-        return []
-    # Its lanes are still its own: neither another relay nor a task has come after it.
-    died = [relay for relay in state.relays if relay.steady and relay.lanes]
-    if died:
-        last = min(died, key=lambda relay: relay.overdue)
-        return [f"The relay {last.name} died, {span(last.heartbeat)} ago. {start}"]
-    return []
-
-
-def _trouble_with_age(state: State, most: float) -> list[str]:
-    if state.oldest_due is None or state.oldest_due <= most:
-        return []
-    who = (
-        "Look at the relay's log, or run: manage.py strangler_doctor"
-        if state.live_relays
-        else "No relay lives: run manage.py drain_outbox"
-    )
-    return [f"The oldest due event waits for {span(state.oldest_due)}. {who}"]
-
-
-def _trouble_with_parking(state: State, within: float) -> list[str]:
-    fresh = [each for each in state.parked if each.newest <= within]
-    if not fresh:
-        return []
-    kinds = ", ".join(f"{each.type} ({each.reason})" for each in fresh[:3])
-    return [
-        f"Events are being parked: {kinds}{', …' if len(fresh) > 3 else ''}. "
-        "Mend the cause, then run: manage.py replay_events"
-    ]
-
-
-def _shown(state: State) -> str:
-    more = "more than " if state.more_pending else ""
-    parts = [f"{more}{state.pending:,} pending"]
-    if state.oldest_due is not None:
-        parts.append(f"the oldest due for {span(state.oldest_due)}")
-    live = len(state.live_relays)
-    parts.append("1 relay lives" if live == 1 else f"{live} relays live")
-    if state.parked:
-        more = "more than " if state.more_parked else ""
-        parts.append(f"{more}{min(state.parked_count, COUNTED):,} parked")
-    return ", ".join(parts)
-
-
-# Reading
 
 
 def _outbox(connection: BaseDatabaseWrapper) -> str:
@@ -276,10 +161,9 @@ def _outbox(connection: BaseDatabaseWrapper) -> str:
 
 def _order(connection: BaseDatabaseWrapper, known: int, way: str = "") -> str:
     """How the index is walked, when so many of its first columns are NULL in all."""
-    # Each database sees it by other words; see docs/decisions/0002-one-index.md.
     if connection.vendor == "sqlite" and known == 3:
         return ""  # Told to order by id, it may walk the primary key.
-    names = INDEX[known:] if connection.vendor == "mysql" else INDEX
+    names = in_index_order(connection.vendor, known)
     return "ORDER BY " + ", ".join(f"{name}{way}" for name in names)
 
 
@@ -313,6 +197,8 @@ def _consumers(connection: BaseDatabaseWrapper) -> tuple[ConsumerState, ...]:
     rows = _fetch(
         connection,
         f"SELECT name, queue, patterns, {left} FROM {table} "
+        # A queue that was given up on purpose must not be an alarm for ever.
+        f"WHERE expires_at > {now_sql(connection, str(-REMEMBERED))} "
         f"ORDER BY expires_at DESC LIMIT {SHOWN}",
     )
     return tuple(

@@ -20,6 +20,17 @@ def id_list(rows: Iterable[int]) -> str:
     return ",".join(map(str, rows))
 
 
+def in_index_order(vendor: str, known: int) -> tuple[str, ...]:
+    """
+    What to order rows by in which so many of the index's first columns are NULL.
+
+    So each sees that it can walk the index and stop after the limit: PostgreSQL wants
+    all its columns, and else walks the primary key over every confirmed row; MariaDB
+    wants those after the ones that are NULL, and else sorts all the pending rows.
+    """
+    return INDEX[known:] if vendor == "mysql" else INDEX
+
+
 class Dialect:
     """Pieces of statements for one connection; asks nothing of the database."""
 
@@ -29,13 +40,8 @@ class Dialect:
         quote = connection.ops.quote_name
         self.table = quote(OutboxEvent._meta.db_table)
         self.key = quote("key")
-        # How each sees that it can walk the index and stop after the limit: PostgreSQL
-        # wants all its columns, and else walks the primary key over every confirmed
-        # row; MariaDB wants those after the ones that are NULL, and else sorts all the
-        # pending rows.
-        self.in_order = self.in_delayed_order = ", ".join(INDEX)
-        if vendor == "mysql":
-            self.in_order, self.in_delayed_order = "id", "available_at, id"
+        self.in_order = ", ".join(in_index_order(vendor, 3))
+        self.in_delayed_order = ", ".join(in_index_order(vendor, 2))
         # PostgreSQL converts both quicker than the driver does.
         event_id, published_at = "event_id", "published_at"
         if vendor == "postgresql":

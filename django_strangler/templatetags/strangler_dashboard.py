@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from django import template
 from django.template.context import Context
 
+from django_strangler.feature_flags import wording
 from django_strangler.feature_flags.models import Flag, FlagChange
 from django_strangler.monitoring import dashboard
-from django_strangler.monitoring.state import span
+from django_strangler.monitoring.verdict import span
 from django_strangler.outbox.models import OutboxEvent
 
 register = template.Library()
 register.filter("span", span)
+register.filter("rollout", dashboard.rollout)
+
+
+@register.filter
+def what(change: FlagChange) -> str:
+    """What a change of a flag did."""
+    return wording.change(change.before, change.after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +29,8 @@ class Page:
     """The parts that this user may see; None: may not."""
 
     events: dashboard.Events | None
-    flags: list[dashboard.FlagLine] | None
-    changes: list[dashboard.ChangeLine] | None
+    flags: list[Flag] | None
+    changes: list[FlagChange] | None
     may_switch_off: bool
 
 

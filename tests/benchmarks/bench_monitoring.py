@@ -28,7 +28,7 @@ from django.db import connections, router  # noqa: E402
 from prometheus_client import CollectorRegistry, generate_latest  # noqa: E402
 
 from django_strangler import conf  # noqa: E402
-from django_strangler.monitoring import state  # noqa: E402
+from django_strangler.monitoring import recent  # noqa: E402
 from django_strangler.monitoring.metrics import (  # noqa: E402
     StranglerCollector,
     Tally,
@@ -69,7 +69,7 @@ def scrapes(databases: Databases, vendor: str, scale: float) -> Iterator[tuple]:
         registry.register(StranglerCollector([alias]))
 
         def measure(connected: bool) -> float:
-            state._looks.clear()
+            recent._looks.clear()
             if connected:
                 connections[alias].ensure_connection()
             else:

@@ -33,6 +33,12 @@ HOSTILE = f"<script>alert('{TURNED}')</script>&amp;\"'"
 TYPES = ("payment.completed", "payment.refunded", "user.registered")
 
 
+def text(answer) -> str:
+    """What a page says, that is there."""
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
 def page_of(event: OutboxEvent) -> str:
     return reverse("admin:strangler_outboxevent_change", args=[event.pk])
 

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.db import connection
 from django.urls import reverse
 
 from django_strangler.admin import actions
@@ -138,7 +139,13 @@ def test_a_question_about_nothing_leads_back(admin_client):
 
 
 @pytest.mark.parametrize(
-    "until", [{}, {"until": "soon"}, {"until": "2025-99-99T10:00"}]
+    "until",
+    [
+        {},
+        {"until": "soon"},
+        {"until": "2025-99-99T10:00"},
+        {"until": "9999-12-31T23:59:59.9999"},
+    ],
 )
 def test_an_answer_without_its_question_is_refused(admin_client, until):
     parked(1)
@@ -201,3 +208,16 @@ def test_it_works_on_every_database(any_db, route, admin_client):
 
     assert said(answer)[0].startswith("3 events")
     assert OutboxEvent.objects.using(any_db).pending().count() == 3
+
+
+def test_a_group_that_was_parked_on_the_second_is_replayed(db, admin_client):
+    parked(1, reason="unroutable")
+    with connection.cursor() as cursor:  # As SQLite itself writes that time.
+        cursor.execute(
+            "UPDATE strangler_outboxevent SET parked_at = '2026-01-02 03:04:05.000'"
+        )
+    group = {"reason": "unroutable", "type": OutboxEvent.objects.get().type}
+
+    press(admin_client, place("replay", **group))
+
+    assert OutboxEvent.objects.get().state == "pending"

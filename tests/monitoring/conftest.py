@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.db import router
 
-from django_strangler.monitoring import state
+from django_strangler.monitoring import recent
 from tests.services.fixtures import needed
 
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """No look of another test counts."""
-    monkeypatch.setattr(state, "_looks", {})
+    monkeypatch.setattr(recent, "_looks", {})
 
 
 @pytest.fixture

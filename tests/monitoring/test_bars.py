@@ -8,7 +8,7 @@ from contextlib import closing
 import pika
 import pytest
 
-from tests.monitoring.test_metrics import scrape
+from tests.monitoring.scraping import scrape
 from tests.relay.conftest import start_drain
 from tests.relay.factories import events, pending, publish
 from tests.services.ports import free_port

@@ -102,6 +102,15 @@ def test_promtool_accepts_the_alerts_and_they_fire(request, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_alert_is_seen_to_fire():
+    names = re.findall(r"- alert: (\w+)", (FOLDER / "alerts.yml").read_text())
+    tests = (Path(__file__).parent / "alerts_test.yml").read_text()
+
+    fire = re.findall(r"alertname: (\w+)\n +exp_alerts:", tests)
+
+    assert set(fire) == set(names)
+
+
 def test_promtool_accepts_the_dashboard_s_expressions(request, tmp_path):
     """As rules, for older promtools have no command for expressions alone."""
     with needed("promtool", request) as services:

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission
 from django.db import OperationalError, connections, transaction
 
 from django_strangler.models import Lane
-from django_strangler.monitoring import health, state
+from django_strangler.monitoring import health, recent
 from django_strangler.outbox.troubles import Trouble
 from tests.monitoring.factories import add, add_relay
 
@@ -27,7 +27,7 @@ def broken(monkeypatch):
     def fail(*args, **options):
         raise OperationalError("no route to db.internal")
 
-    monkeypatch.setattr(state, "look", fail)
+    monkeypatch.setattr(recent, "look", fail)
 
 
 def test_it_is_ready_while_events_flow(client):
@@ -79,13 +79,18 @@ def test_a_database_that_is_away_is_unhealthy_and_said_once(client, broken, capl
     ) == 1
 
 
-def test_it_answers_with_atomic_requests_and_a_dead_database(client, settings, broken):
+def test_it_answers_with_atomic_requests_and_a_dead_database(
+    client, settings, broken, django_assert_num_queries
+):
     connections["default"].settings_dict["ATOMIC_REQUESTS"] = True
     try:
         assert client.get(URL).status_code == 503
+        with django_assert_num_queries(0):  # Not even a SAVEPOINT.
+            assert client.get(LIVE).status_code == 200
     finally:
         connections["default"].settings_dict["ATOMIC_REQUESTS"] = False
-    assert "default" in health.ready._non_atomic_requests
+    for view in (health.ready, health.live):
+        assert view._non_atomic_requests >= set(settings.DATABASES)
 
 
 def test_a_flood_of_questions_is_one_look(client, django_assert_num_queries):

@@ -14,7 +14,7 @@ import django_strangler
 from django_strangler.brokers import Kind
 from django_strangler.exceptions import StranglerError
 from django_strangler.inbox.subscribers import Subscriber
-from django_strangler.logs import MOST, WITHIN, Sieve, fields
+from django_strangler.logs import KINDS, MOST, WITHIN, Sieve, fields
 from tests.inbox.conftest import registry
 from tests.relay.conftest import far
 from tests.relay.factories import make_relay, publish
@@ -83,6 +83,18 @@ def test_a_sieve_counts_what_it_left_out():
     now[0] += WITHIN
     assert sieve.passes("a") == f" ({100 - MOST} more like it were not logged)"
     assert sieve.passes("a") == ""
+
+
+def test_lines_of_ever_new_kinds_are_no_flood():
+    now = [0.0]
+    sieve = Sieve(lambda: now[0])
+
+    passed = [sieve.passes(f"order.{number}.created") for number in range(10_000)]
+    assert sum(each is not None for each in passed) == KINDS + MOST
+    assert sieve.passes("order.1.created") == ""
+
+    now[0] += WITHIN
+    assert sieve.passes("order.20000.created") == ""
 
 
 def test_a_subscriber_that_fails_ever_again_is_a_few_lines(

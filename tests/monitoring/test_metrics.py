@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import urllib.request
-
 import pytest
-from django.core.management import call_command
-from django.core.management.base import CommandError
 from django.db import OperationalError, transaction
 
 from django_strangler import feature_flags, publish_event
-from django_strangler.monitoring import heartbeat, metrics, state
+from django_strangler.monitoring import metrics, recent
 from django_strangler.monitoring.metrics import BUCKETS, StranglerCollector, Tally
-from tests.consumer.conftest import broker
-from tests.consumer.processes import consumer
 from tests.monitoring.factories import add, add_consumer, add_relay
-from tests.relay.conftest import far, start_drain
-from tests.relay.factories import make_relay, pending, publish
-from tests.relay.processes import environment
-from tests.services.ports import free_port
-from tests.waiting import TimedOut, wait_for
+from tests.relay.conftest import far
+from tests.relay.factories import make_relay, publish
 
-__all__ = ["broker", "far", "start_drain"]
+__all__ = ["far"]
 
 
 def samples(collector: StranglerCollector) -> dict[str, float]:
@@ -35,15 +24,6 @@ def samples(collector: StranglerCollector) -> dict[str, float]:
         )
         for family in collector.collect()
         for sample in family.samples
-    }
-
-
-def scrape(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as it:
-        text = it.read().decode()
-    lines = (line for line in text.splitlines() if not line.startswith("#"))
-    return {
-        name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)
     }
 
 
@@ -76,6 +56,10 @@ def test_the_database_s_part_is_what_a_look_sees(db):
     assert found[f"strangler_live_consumers{at} queue=audit"] == 0
 
 
+def test_without_a_name_it_is_the_outbox_s_database(db):
+    assert f"strangler_up database={db}" in samples(StranglerCollector())
+
+
 @pytest.mark.django_db
 def test_scraping_often_looks_seldom(django_assert_num_queries):
     collector = StranglerCollector()
@@ -89,7 +73,7 @@ def test_a_database_that_is_away_does_not_end_the_scrape(monkeypatch):
     def fail(using: str) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(state, "look", fail)
+    monkeypatch.setattr(recent, "look", fail)
 
     found = samples(StranglerCollector())
 
@@ -191,128 +175,3 @@ def test_no_label_holds_what_is_endless(sqlite_db, far, tally):
         "outcome",
         "subscriber",
     }
-
-
-def test_a_relay_serves_metrics_and_beats(postgresql_db, tmp_path, start_drain):
-    port, file = free_port(), tmp_path / "alive"
-    publish(postgresql_db, "a", "b")
-
-    drain = start_drain(
-        postgresql_db, "--metrics-port", str(port), "--heartbeat-file", str(file)
-    )
-    wait_for(lambda: not pending(postgresql_db), 20)
-    found = scrape(port)
-
-    at = '{database="default"}'
-    assert found[f"strangler_up{at}"] == 1
-    assert found[f"strangler_live_relays{at}"] == 1
-    assert found["strangler_events_confirmed_total"] == 2
-    assert found["strangler_broker_connected"] == 1
-    assert "process_cpu_seconds_total" in found
-    before = file.stat().st_mtime
-    wait_for(lambda: file.stat().st_mtime > before, 10)
-
-    drain.pause()
-    before = file.stat().st_mtime
-    with pytest.raises(TimedOut):
-        wait_for(lambda: file.stat().st_mtime > before, 2)
-    drain.resume()
-    assert drain.terminate() < 2.5
-
-
-def test_a_consumer_serves_metrics_and_beats(postgresql_db, broker, tmp_path):
-    port, file = free_port(), tmp_path / "alive"
-    options = ("--metrics-port", str(port), "--heartbeat-file", str(file))
-    with consumer(postgresql_db, broker, *options):
-        wait_for(
-            lambda: scrape(port)["strangler_broker_connected"] == 1,
-            30,
-            ignoring=(OSError,),
-        )
-        broker.publish()
-        handled = 'strangler_deliveries_total{outcome="handled"}'
-        wait_for(lambda: scrape(port)[handled] == 1, 20)
-        found = scrape(port)
-
-        assert any(
-            name.startswith("strangler_subscriber_calls_total")
-            and 'outcome="handled"' in name
-            for name in found
-        )
-        assert "strangler_events_confirmed_total" not in found
-        before = file.stat().st_mtime
-        wait_for(lambda: file.stat().st_mtime > before, 10)
-
-
-def test_a_port_that_is_taken_is_one_line(sqlite_db, start_drain):
-    port = free_port()
-    first = start_drain(sqlite_db, "--metrics-port", str(port))
-    wait_for(lambda: scrape(port), 20, ignoring=(OSError,))
-
-    second = start_drain(sqlite_db, "--metrics-port", str(port))
-    second.process.wait(20)
-
-    assert second.process.returncode == 1
-    assert f"The port {port} cannot be had" in second.output
-    assert "Traceback" not in second.output
-    assert first.process.poll() is None
-
-
-def test_a_heartbeat_file_that_cannot_be_had_is_one_line():
-    with pytest.raises(CommandError, match="The heartbeat file cannot be had: "):
-        call_command("drain_outbox", "--heartbeat-file", "/nowhere/alive")
-
-
-def test_a_heartbeat_is_that_of_the_slowest(tmp_path, monkeypatch):
-    now = [1_000.0]
-    monkeypatch.setattr(heartbeat.time, "time", lambda: now[0])
-    file = tmp_path / "alive"
-    beat = heartbeat.Heartbeat(file, ["default", "other"]).beat
-
-    now[0] += 10
-    beat("default")
-    assert file.stat().st_mtime == 1_000
-    now[0] += 10
-    beat("other")
-    assert file.stat().st_mtime == 1_010
-
-
-def test_a_heartbeat_that_cannot_be_written_harms_nobody(tmp_path, monkeypatch):
-    now = [1_000.0]
-    monkeypatch.setattr(heartbeat.time, "time", lambda: now[0])
-    folder = tmp_path / "run"
-    folder.mkdir()
-    beat = heartbeat.Heartbeat(folder / "alive", ["default"]).beat
-    (folder / "alive").unlink()
-    folder.rmdir()
-
-    now[0] += 10
-    beat("default")
-
-    assert not folder.exists()
-
-
-def test_without_prometheus_client_everything_else_works(sqlite_db, tmp_path):
-    """Blocked in a process of its own: a relay starts, and --metrics-port says why."""
-    program = (
-        "import sys; sys.modules['prometheus_client'] = None\n"
-        "import django; django.setup()\n"
-        "from django.core.management import call_command, CommandError\n"
-        "from django.test import Client\n"
-        "call_command('check')\n"
-        "call_command('drain_outbox', '--once')\n"
-        "client = Client(SERVER_NAME='localhost')\n"
-        "assert client.get('/strangler/health/').status_code in (200, 503)\n"
-        "try:\n    call_command('drain_outbox', '--metrics-port', '9')\n"
-        "except CommandError as error:\n    print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment(sqlite_db, tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert "pip install 'django-strangler[prometheus]'" in done.stdout

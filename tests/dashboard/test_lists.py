@@ -1,10 +1,10 @@
+"""The lists of events, and what they tell to whom."""
+
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -23,27 +23,8 @@ SECRET = "<script>alert('iban')</script>"
 
 
 @pytest.fixture
-def looking(client):
-    """A client whose user has these permissions of the app."""
-
-    def looking(*permissions):
-        user = get_user_model().objects.create_user(
-            username="clerk", email="clerk@example.com", is_staff=True
-        )
-        user.user_permissions.set(
-            Permission.objects.filter(
-                content_type__app_label="strangler", codename__in=permissions
-            )
-        )
-        client.force_login(user)
-        return client
-
-    return looking
-
-
-@pytest.fixture
-def clerk(looking):
-    return looking("view_outboxevent")
+def clerk(staff):
+    return staff("view_outboxevent")
 
 
 @pytest.fixture
@@ -67,8 +48,8 @@ def shown(response):
     return [row.type for row in response.context["cl"].result_list]
 
 
-def test_without_the_permission_to_look_there_is_nothing(looking, event):
-    client = looking()
+def test_without_the_permission_to_look_there_is_nothing(staff, event):
+    client = staff()
 
     assert client.get(reverse(LIST)).status_code == 403
     assert client.get(reverse(DETAIL, args=[event.pk])).status_code == 403
@@ -98,8 +79,8 @@ def test_no_lookup_in_the_address_tells_it(clerk, event, lookup):
     assert response.status_code == 400 or response["Location"].endswith("?e=1")
 
 
-def test_with_the_permission_it_is_pretty_and_escaped(looking, event):
-    client = looking("view_outboxevent", "view_payload")
+def test_with_the_permission_it_is_pretty_and_escaped(staff, event):
+    client = staff("view_outboxevent", "view_payload")
 
     page = client.get(reverse(DETAIL, args=[event.pk])).content.decode()
 
@@ -110,14 +91,40 @@ def test_with_the_permission_it_is_pretty_and_escaped(looking, event):
     assert "&lt;b&gt;" in page
 
 
-def test_a_large_payload_is_cut(looking, event):
+def test_a_large_payload_is_cut(staff, event):
     OutboxEvent.objects.update(body=f'"{"x" * 200_000}"')
-    client = looking("view_outboxevent", "view_payload")
+    client = staff("view_outboxevent", "view_payload")
 
     page = client.get(reverse(DETAIL, args=[event.pk])).content.decode()
 
     assert len(page) < 150_000
     assert "and 100,002 more" in page
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 400 + "0" + ",0" * 20_000 + "]" * 400,  # Laid out, a thousand times it.
+        "[" * 5_000 + "]" * 5_000,
+        "no JSON",
+    ],
+)
+def test_a_payload_that_cannot_be_laid_out_takes_no_page_away(staff, event, body):
+    OutboxEvent.objects.update(body=body)
+    client = staff("view_outboxevent", "view_payload")
+
+    page = client.get(reverse(DETAIL, args=[event.pk]))
+
+    assert page.status_code == 200
+    assert body[0] in page.context["payload"]
+    assert len(page.content) < 150_000
+
+
+def test_a_type_that_no_database_can_hold_finds_nothing(postgresql_db, route, staff):
+    client = staff("view_outboxevent")
+    route(postgresql_db)
+
+    assert shown(client.get(reverse(LIST), {"type": "a\0"})) == []
 
 
 def test_nothing_can_be_changed(admin_client, event):

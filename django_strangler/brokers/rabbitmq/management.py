@@ -1,0 +1,129 @@
+"""RabbitMQ's management API: the only one that tells bindings."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import urllib.request
+from collections.abc import Collection, Iterator
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from django_strangler.brokers.base import Finding, shown_url
+from django_strangler.brokers.patterns import matches
+
+from .urls import Node
+
+PATIENCE = 3.0  # Seconds to wait for an answer.
+_REPLAY = "Bind its queue, then run: manage.py replay_events --unroutable"
+
+
+def inspect_bindings(
+    node: Node, url: str, exchange: str, types: Collection[str]
+) -> Iterator[Finding]:
+    """Who takes these types, as the API at this URL, or beside the node, tells it."""
+    try:
+        api = _Management(node, url)
+    except ValueError:
+        # Its words may hold a part of the password.
+        yield Finding(
+            "unknown",
+            "Bindings cannot be seen: --management is not a URL",
+            "Write it as http://user:password@host:15672, and percent-encode what "
+            "stands in it.",
+        )
+        return
+    path = f"{quote(node.vhost, '')}/{quote(exchange, '')}"
+    try:
+        about = api.get(f"exchanges/{path}")
+        bindings = {
+            (each["destination"], each["routing_key"])
+            for each in api.get(f"exchanges/{path}/bindings/source")
+        }
+        alternate = _alternate_exchange(about)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # Also: what answers there is something else.
+        yield Finding(
+            "unknown",
+            f"Bindings cannot be seen: {shown_url(api.base)} does not tell them "
+            f"({error})",
+            "Enable rabbitmq_management, give the user the tag management, or "
+            "name its place: strangler_doctor --management http://user:…@host:15672",
+        )
+        return
+    if alternate:
+        yield hidden_by_alternate(exchange, f", {alternate!r}")
+    yield from _bindings(bindings, types)
+
+
+def hidden_by_alternate(name: str, to: str = "") -> Finding:
+    """An alternate exchange swallows what no queue wants."""
+    return Finding(
+        "trouble",
+        f"The exchange {name!r} has an alternate exchange{to}: what no queue wants "
+        "goes there, counts as delivered, and is never parked",
+        "Remove it; the outbox keeps what is unroutable, for replay.",
+    )
+
+
+class _Management:
+    def __init__(self, node: Node, url: str) -> None:
+        credentials, options = node.parameters.credentials, node.parameters.ssl_options
+        user = getattr(credentials, "username", "")
+        password = getattr(credentials, "password", "")
+        if not url:
+            # Where the plugin listens unless told otherwise.
+            scheme, port = ("https", 15671) if options else ("http", 15672)
+            host = f"[{node.host}]" if ":" in node.host else node.host
+            url = f"{scheme}://{host}:{port}"
+        parts = urlsplit(url)
+        if parts.port == 0 or parts.scheme not in ("http", "https"):
+            raise ValueError(url)
+        if parts.username:
+            user, password = unquote(parts.username), unquote(parts.password or "")
+        netloc = parts.netloc.rpartition("@")[2]
+        self.base = f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
+        self._token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        handlers: list[Any] = [urllib.request.ProxyHandler({})]
+        if options:
+            handlers.append(urllib.request.HTTPSHandler(context=options.context))
+        self._opener = urllib.request.build_opener(*handlers)
+
+    def get(self, path: str) -> Any:
+        request = urllib.request.Request(f"{self.base}/api/{path}")
+        # Not for wherever this one may redirect to.
+        request.add_unredirected_header("Authorization", f"Basic {self._token}")
+        try:
+            with self._opener.open(request, timeout=PATIENCE) as answer:
+                return json.load(answer)
+        except http.client.HTTPException as error:
+            raise OSError(f"no HTTP: {error}") from error
+
+
+def _alternate_exchange(about: Any) -> str:
+    policy = about.get("effective_policy_definition") or {}
+    given = about.get("arguments", {}).get("alternate-exchange")
+    return str(given or policy.get("alternate-exchange") or "")
+
+
+def _bindings(
+    bindings: Collection[tuple[str, str]], types: Collection[str]
+) -> Iterator[Finding]:
+    everything = sorted(queue for queue, pattern in bindings if pattern == "#")
+    own = [pattern for _queue, pattern in bindings if pattern != "#"]
+    for type in sorted(types):
+        if any(matches(pattern, type) for pattern in own):
+            continue
+        if everything:
+            yield Finding(
+                "trouble",
+                f"{type!r} goes only to {', '.join(everything)}, bound for '#': if its "
+                "own queue is missing, nothing tells, for it counts as delivered",
+                "Bind its queue, or narrow what is bound for '#'.",
+            )
+        else:
+            yield Finding("trouble", f"No queue is bound for {type!r}", _REPLAY)
+    yield Finding(
+        "fine", f"{len(bindings)} bindings were seen; {len(types)} types are in use"
+    )
