@@ -90,7 +90,7 @@ def _trouble_with_parking(state: State, within: float) -> Iterator[Reason]:
     kinds = ", ".join(f"{each.type} ({each.reason})" for each in fresh[:3])
     yield Reason(
         f"Events are being parked: {kinds}{', …' if len(fresh) > 3 else ''}",
-        "Mend the cause, then run: manage.py replay_events",
+        "Mend the cause, then run: manage.py replay_events --type '#'",
     )
 
 

@@ -50,14 +50,16 @@ class Command(StranglerCommand):
             findings = [each._asdict() for each in found]
             self.stdout.write(json.dumps({"ok": not troubles, "findings": findings}))
         else:
-            self.stdout.write(f"{troubles} troubles." if troubles else "All is well.")
+            words = "1 trouble." if troubles == 1 else f"{troubles} troubles."
+            self.stdout.write(words if troubles else "All is well.")
         if troubles:
             raise SystemExit(1)
 
     def _print(self, found: Diagnosis) -> None:
+        what = found.what.removesuffix(".")  # A broker's words may have one.
         style = {"fine": self.style.SUCCESS, "trouble": self.style.ERROR}.get(
             found.level, self.style.WARNING
         )
-        self.stdout.write(f"{style(MARKS[found.level])} {found.part:9} {found.what}.")
+        self.stdout.write(f"{style(MARKS[found.level])} {found.part:9} {what}.")
         if found.todo:
             self.stdout.write(f"{'':18}-> {found.todo}")
