@@ -17,7 +17,6 @@ from django_strangler.monitoring import traffic
 
 from .conftest import DASHBOARD, LIST, page_of, text
 
-
 FIRST = re.compile(
     r"FROM .strangler_outboxevent. ORDER BY (1|\S+id.) (DESC|ASC) LIMIT \d+"
 )
