@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from django_strangler import publish_event
-from django_strangler.admin import bounded
+from django_strangler.admin import bounded, outbox
 from django_strangler.admin.outbox import OutboxEventAdmin
 from django_strangler.clock import DatabaseNow
 from django_strangler.models import OutboxEvent
@@ -104,7 +106,7 @@ def test_a_large_payload_is_cut(staff, event):
 @pytest.mark.parametrize(
     "body",
     [
-        "[" * 400 + "0" + ",0" * 20_000 + "]" * 400,  # Laid out, a thousand times it.
+        "[" * 400 + "0" + ",0" * 20_000 + "]" * 400,
         "[" * 5_000 + "]" * 5_000,
         "no JSON",
     ],
@@ -118,6 +120,19 @@ def test_a_payload_that_cannot_be_laid_out_takes_no_page_away(staff, event, body
     assert page.status_code == 200
     assert body[0] in page.context["payload"]
     assert len(page.content) < 150_000
+
+
+def test_laying_out_takes_no_more_memory_than_what_is_shown():
+    nested = json.loads("[" * 400 + "0" + ",0" * 20_000 + "]" * 400)  # 16 MB of it.
+    tracemalloc.start()
+    try:
+        text = outbox._pretty(nested)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(text) < 110_000
+    assert peak < 3_000_000
 
 
 def test_a_type_that_no_database_can_hold_finds_nothing(postgresql_db, route, staff):

@@ -6,6 +6,11 @@ import pytest
 from django.db import OperationalError, transaction
 
 from django_strangler import feature_flags, publish_event
+from django_strangler.brokers import Kind
+from django_strangler.events import Event
+from django_strangler.exceptions import StranglerError
+from django_strangler.inbox import handling
+from django_strangler.inbox.subscribers import Subscriber
 from django_strangler.monitoring import metrics, recent
 from django_strangler.monitoring.metrics import BUCKETS, StranglerCollector, Tally
 from tests.monitoring.factories import add, add_consumer, add_relay
@@ -126,6 +131,42 @@ def test_what_relays_do_is_counted(sqlite_db, far, tally):
     assert found["strangler_publish_to_confirm_seconds_bucket le=+Inf"] == 3
     assert found["strangler_publish_to_confirm_seconds_bucket le=30.0"] == 3
     assert 0 < found["strangler_publish_to_confirm_seconds_sum"] < 60
+
+
+def test_failures_are_counted_by_whose_fault_it_is(sqlite_db, far, tally):
+    publish(sqlite_db, "a")
+    far.fail(Kind.UNKNOWN, times=2)
+    far.fail(Kind.REJECTED, times=1)
+    relay = make_relay(sqlite_db, far)
+    relay.drain()
+
+    found = samples(StranglerCollector((), relays=[relay], tally=tally))
+
+    assert found["strangler_failures_total kind=unknown"] == 2
+    assert found["strangler_failures_total kind=rejected"] == 1
+
+
+def test_calls_of_subscribers_are_counted_by_outcome(sqlite_db, routed):
+    def fail(event: Event) -> None:
+        raise StranglerError("no")
+
+    routed(sqlite_db)
+    event = Event(type="payment.completed", payload={})
+    mails, ledger = (
+        Subscriber(name=f"metered-{name}", patterns=("#",), flag=None, handler=handler)
+        for name, handler in (("mails", lambda event: None), ("ledger", fail))
+    )
+    handling.handle(mails, event)
+    handling.handle(mails, event)
+    with pytest.raises(StranglerError):
+        handling.handle(ledger, event)
+
+    found = samples(StranglerCollector(()))
+
+    name = "strangler_subscriber_calls_total subscriber=metered-"
+    assert found[f"{name}mails outcome=handled"] == 1
+    assert found[f"{name}mails outcome=duplicate"] == 1
+    assert found[f"{name}ledger outcome=failed"] == 1
 
 
 def test_the_histogram_goes_by_the_database_s_clock(sqlite_db, far, tally):
