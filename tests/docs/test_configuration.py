@@ -37,7 +37,7 @@ from .test_examples import check_command
 # Whoever uses another language decides here how a mistake in it is found.
 KNOWN = {
     *("", "console", "django", "ini", "javascript", "json", "mermaid", "nginx"),
-    *("python", "sql", "text", "yaml"),
+    *("python", "sql", "text", "toml", "yaml"),
 }
 
 
@@ -55,6 +55,14 @@ def test_every_language_on_the_pages_is_one_that_is_checked():
 @pytest.mark.parametrize("fence", written_in("json"), ids=by_place)
 def test_json_is_well_formed(fence):
     assert json.loads(fence.code)
+
+
+# No page has any at present, and then this is skipped.
+@pytest.mark.parametrize("fence", written_in("toml"), ids=by_place)
+def test_toml_is_well_formed(fence):
+    tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
+
+    assert tomllib.loads(fence.code)
 
 
 @pytest.mark.parametrize("fence", written_in("django"), ids=by_place)
