@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.db import connections
 
 from django_strangler import conf
 from django_strangler.inbox import retention as inbox_retention
 from django_strangler.outbox import retention
 from django_strangler.outbox.relay import Relay
+from django_strangler.outbox.timeouts import own_connection
 
 
 @shared_task(ignore_result=True)
@@ -18,7 +20,9 @@ def drain_outbox(database: str = "default") -> int:
     Tasks that overlap share the lanes out between them: one that finds none free ends
     at once.
     """
-    return Relay(database, steady=False).drain().confirmed
+    # A worker must not hang with a database that is silent.
+    with own_connection(connections[database]):
+        return Relay(database, steady=False).drain().confirmed
 
 
 @shared_task(ignore_result=True)

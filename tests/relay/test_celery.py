@@ -7,8 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.db import connections
 
+from django_strangler import tasks
 from django_strangler.models import RelayProcess
+from django_strangler.outbox.relay import Relay
+from django_strangler.outbox.settling import Totals
 from tests.relay.factories import pending, publish
 from tests.relay.processes import ROOT, arrived, environment, out_of_order
 from tests.waiting import wait_for
@@ -77,3 +81,21 @@ def test_overlapping_tasks_are_safe(postgresql_db: str, tmp_path: Path) -> None:
     assert not out_of_order(lines)
     assert not RelayProcess.objects.using(alias).exists()
     assert "Traceback" not in log()
+
+
+def test_a_task_is_as_impatient_with_its_database_as_a_relay(
+    postgresql_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[object] = []
+
+    def drain(relay: Relay) -> Totals:
+        used.append(relay.connection.settings_dict["OPTIONS"].get("tcp_user_timeout"))
+        return Totals()
+
+    monkeypatch.setattr(Relay, "drain", drain)
+    before = connections[postgresql_db].settings_dict
+
+    tasks.drain_outbox(postgresql_db)
+
+    assert used == [10_000]
+    assert connections[postgresql_db].settings_dict is before

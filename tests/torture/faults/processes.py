@@ -42,7 +42,9 @@ def caught_at_work(stage: Stage, chance: random.Random) -> tuple[Member, int]:
     while True:
         relay = chance.choice(at_work(stage))
         relay.freeze()
-        pending = stage.database.pending_in_lanes(relay.name)
+        pending = 0
+        with suppress(Exception):  # The database is shaken: it must not stay frozen.
+            pending = stage.database.pending_in_lanes(relay.name)
         if pending or time.monotonic() > deadline:
             return relay, pending
         relay.thaw()
@@ -67,9 +69,11 @@ def kill_all_relays(stage: Stage, chance: random.Random) -> Bite:
     relays = at_work(stage)
     for relay in relays:
         relay.freeze()
-    pending = stage.database.pending()
-    for relay in relays:
-        relay.kill()
+    try:
+        pending = stage.database.pending()
+    finally:
+        for relay in relays:
+            relay.kill()
     stage.crew.fill()
     at_work(stage)  # Until then nobody is there to whom a stall could be due.
     proof = f"{len(relays)} relays gone, {pending} events pending"
@@ -81,8 +85,10 @@ def kill_all_relays(stage: Stage, chance: random.Random) -> Bite:
 @fault("pause a relay beyond its lease")
 def pause_relay(stage: Stage, chance: random.Random) -> Bite:
     relay, pending = caught_at_work(stage, chance)
-    is_taken = taken_over(stage, relay)
-    relay.thaw()
+    try:
+        is_taken = taken_over(stage, relay)
+    finally:
+        relay.thaw()
     proof = f"others took its lanes over, with {pending} events pending"
     return Bite(proof if is_taken and pending else "", (relay.window,))
 

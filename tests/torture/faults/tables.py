@@ -50,16 +50,18 @@ def stale_returns(stage: Stage, chance: random.Random) -> Bite:
     witness.route(stage.rabbitmq.url, "torture.#", bound=False)
     time.sleep(1)
     relay.freeze()
-    pending = stage.database.pending_in_lanes(relay.name)
-    own.heal()
-    for each in others:
-        stage.to_broker[each.place].refuse()
-    witness.route(stage.rabbitmq.url, "torture.#", bound=True)
-    is_taken = taken_over(stage, relay)
-    time.sleep(GRACE)
-    justified = stage.database.last_parking()
-    stage.justified.append((first, justified))
-    relay.thaw()
+    try:
+        pending = stage.database.pending_in_lanes(relay.name)
+        own.heal()
+        for each in others:
+            stage.to_broker[each.place].refuse()
+        witness.route(stage.rabbitmq.url, "torture.#", bound=True)
+        is_taken = taken_over(stage, relay)
+        time.sleep(GRACE)
+        justified = stage.database.last_parking()
+        stage.justified.append((first, justified))
+    finally:
+        relay.thaw()
     time.sleep(0.7)
     for each in others:
         stage.to_broker[each.place].heal()
