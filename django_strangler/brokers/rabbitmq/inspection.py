@@ -138,14 +138,15 @@ def _alarm(connection: Any, node: Node) -> Finding:
     channel = connection.channel()
     channel.add_on_return_callback(lambda *message: returned.append(message))
     channel.basic_publish("", f"doctor-{uuid.uuid4()}", b"", mandatory=True)
-    may_publish = True
     deadline = time.monotonic() + PATIENCE
-    try:
-        while not (blocked or returned) and time.monotonic() < deadline:
+    # Closed: it may not publish there. Being blocked is told all the same.
+    with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+        while not (blocked or returned) and channel.is_open:
+            if time.monotonic() > deadline:
+                break
             connection.process_data_events(time_limit=0.1)
-    except pika.exceptions.ChannelClosedByBroker:
-        may_publish = False  # Being blocked is told all the same.
-    if may_publish and not returned:
+    is_silent = channel.is_open and not returned
+    if blocked or is_silent:
         # It would not answer a close() either, and pika would wait for that.
         connection._impl._terminate_stream(pika.exceptions.StreamLostError("silent"))
     if blocked:
@@ -157,7 +158,7 @@ def _alarm(connection: Any, node: Node) -> Finding:
     if returned:
         return Finding("fine", f"{node.shown} has no alarm")
     why = f"{node.user!r} may not publish to the default exchange"
-    if may_publish:
+    if is_silent:
         why = f"it has not answered within {PATIENCE:g} s"
     return Finding(
         "unknown",
