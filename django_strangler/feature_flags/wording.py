@@ -61,5 +61,7 @@ def _short(value: Any) -> str:
     if isinstance(value, list):
         return f"{len(value)} ids"
     if isinstance(value, dict):
-        return "held" if value.get("held_at") else f"{len(value['steps'])} steps"
+        steps = value.get("steps")  # Which somebody may have broken by hand.
+        count = len(steps) if isinstance(steps, list) else "no"
+        return "held" if value.get("held_at") else f"{count} steps"
     return {True: "on", False: "off", None: "none"}.get(value, str(value))

@@ -30,7 +30,7 @@ def log_parked(
     """Say which types were parked, why, and what to do."""
     types = Counter(event.type for event in events)
     first = events[0]
-    more = sieve.passes(reason, *types)
+    more = sieve.passes(reason, *sorted(types))
     if more is None:
         return
     logger.warning(

@@ -137,6 +137,23 @@ def test_a_lost_connection_loses_and_repeats_no_effect(
     assert broker.depth() == 0
 
 
+def test_a_silent_broker_is_left_without_an_answer(
+    db, broker, registry, consume, make_proxy, rabbitmq, caplog
+):
+    subscribe("payment.*", name="once")(lambda event: effect(db))
+    proxy = make_proxy(rabbitmq)
+    running = consume(url=broker.url.replace(f":{rabbitmq.port}/", f":{proxy.port}/"))
+    broker.publish()
+    wait_for(lambda: effects(db) == 1)
+
+    proxy.black_hole()
+    running.finish()
+
+    assert not running.errors
+    assert "unexpectedly" not in caplog.text
+    assert not [t for t in threading.enumerate() if t.name == "strangler-source"]
+
+
 def test_a_broker_that_goes_and_comes_is_waited_for(
     db, registry, consume, broker, private_rabbitmq, private_vhost
 ):

@@ -13,6 +13,7 @@ from django.db.models import F
 
 from django_strangler import feature_flags
 from django_strangler.exceptions import AppendOnly, InvalidFlag, InvalidPercentage
+from django_strangler.feature_flags import wording
 from django_strangler.models import Flag, FlagChange, FlagVersion
 
 from .conftest import queries
@@ -268,3 +269,10 @@ def test_an_upsert_queues_up_before_it_locks_the_flag(flag_db_rolled_back):
         each for each in asked if "FOR UPDATE" in each or each.startswith("UPDATE")
     ]
     assert "strangler_flagversion" in locks[0]
+
+
+@pytest.mark.parametrize("ramp", [{}, {"steps": 3}, {"steps": None}])
+def test_a_ramp_that_was_broken_by_hand_can_be_read_in_the_history(ramp):
+    before, after = {"percentage": "1.00"}, {"percentage": "1.00", "ramp": ramp}
+
+    assert wording.change(before, after) == "ramp none → no steps"

@@ -109,6 +109,8 @@ class Session:
         finally:
             for connection in (self._connection, self._courier.connection):
                 drop(connection)
+            self._loop.call_later(0, self._loop.stop)
+            self._loop.start()  # So that pika closes the sockets.
             self._loop.close()
 
     def _opened(self, channel: Any) -> None:
@@ -243,6 +245,6 @@ def drop(connection: Any) -> None:
     if connection is None or connection.is_closed:
         return
     terminate = getattr(connection, "_terminate_stream", None)
-    if terminate is not None and not connection.is_opening:
+    if terminate is not None:
         # pika's close() would wait for a silent broker's answers.
         terminate(pika.exceptions.StreamLostError("given up"))
