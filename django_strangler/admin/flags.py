@@ -22,7 +22,6 @@ from django_strangler.exceptions import StranglerError
 from django_strangler.feature_flags import wording
 from django_strangler.feature_flags.changes import ids_of
 from django_strangler.feature_flags.models import Flag, FlagChange
-from django_strangler.monitoring import dashboard
 
 from . import asking
 
@@ -114,7 +113,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("Rollout"))
     def rollout(self, flag: Flag) -> str:
-        return dashboard.rollout(flag) if flag.pk else "-"
+        return wording.shown(flag) if flag.pk else "-"
 
     def save_model(
         self, request: HttpRequest, obj: Flag, form: FlagForm, change: bool
@@ -172,7 +171,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             request,
             question=f"Switch {flag.name} off?",
             facts=[
-                f"Now: {dashboard.rollout(flag)}",
+                f"Now: {wording.shown(flag)}",
                 "It will be off for everybody, named users included. "
                 "The percentage stays for later.",
             ],

@@ -8,6 +8,8 @@ from typing import Any
 
 from django.utils import timezone
 
+from django_strangler.exceptions import StranglerError
+
 from . import ramps
 from .models import Flag
 
@@ -34,6 +36,15 @@ def rollout(flag: Flag, now: datetime | None = None) -> str:
     if flag.ramp is not None:
         text += _next(ramps.from_json(flag.ramp), now)
     return text if flag.enabled else f"Off (when on: {text})"
+
+
+def shown(flag: Flag) -> str:
+    """Its rollout; or why a row that somebody wrote by hand cannot be used."""
+    try:
+        return rollout(flag)
+    except StranglerError as error:
+        # It must not take the page from all others.
+        return f"Cannot be used: {error}"
 
 
 def change(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from django.db import router
 
 from django_strangler import conf
-from django_strangler.exceptions import StranglerError
-from django_strangler.feature_flags import wording
 from django_strangler.feature_flags.models import Flag, FlagChange
 from django_strangler.outbox.models import OutboxEvent
 
@@ -47,15 +45,6 @@ def events() -> Events:
 def flags() -> list[Flag]:
     """The flags by name."""
     return list(Flag.objects.all()[:SHOWN])
-
-
-def rollout(flag: Flag) -> str:
-    """Whom a flag serves, as a sentence."""
-    try:
-        return wording.rollout(flag)
-    except StranglerError as error:
-        # One row that somebody wrote by hand must not take the page from all others.
-        return f"Cannot be used: {error}"
 
 
 def changes() -> list[FlagChange]:

@@ -15,7 +15,7 @@ from django_strangler.outbox.models import OutboxEvent
 
 register = template.Library()
 register.filter("span", span)
-register.filter("rollout", dashboard.rollout)
+register.filter("rollout", wording.shown)
 
 
 @register.filter

@@ -130,6 +130,7 @@ def test_a_consumer_may_die(point, alias, url, start):
     ids = [uuid4() for _ in range(12)]
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
+    channel.confirm_delivery()  # Else the end of the channel may lose some.
     for number, id in enumerate(ids):
         channel.basic_publish(
             "",
