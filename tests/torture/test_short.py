@@ -22,7 +22,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("database", "seconds"), [("postgresql", 60), ("mariadb", 30)])
+@pytest.mark.parametrize(("database", "seconds"), [("postgresql", 40), ("mariadb", 10)])
 def test_a_short_torture_loses_nothing_and_keeps_the_order(
     database, seconds, request, tmp_path
 ):
