@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.apps.config import AppConfig
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error
 
 from django_strangler.exceptions import ConfigurationError
-from django_strangler.inbox import checks as inbox_checks  # noqa: F401
-from django_strangler.outbox import checks as outbox_checks  # noqa: F401
 
 if TYPE_CHECKING:
     from django_strangler import conf
 
 
-@register(Tags.compatibility)
 def check_settings(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -25,6 +22,7 @@ def check_settings(
     from django_strangler import conf
 
     try:
+        conf.check()
         settings = conf.current()
         _check_broker(settings)
         _check_patterns(settings)
@@ -53,6 +51,7 @@ def _check_patterns(settings: conf.Settings) -> None:
     for pattern in settings.unroutable:
         if not is_pattern(pattern):
             raise ConfigurationError(
-                f"STRANGLER['UNROUTABLE'] has {pattern!r:.100}, which is no pattern of "
-                'types. Use words and dots; * is one word, # any number: "audit.#".'
+                f"STRANGLER['UNROUTABLE'] has {pattern!r:.100}, which is not a valid "
+                "pattern of types. Use words and dots; * is one word, # is any number: "
+                '"audit.#".'
             )

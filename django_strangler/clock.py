@@ -1,5 +1,5 @@
 """
-The database's clock.
+The database's clock, and this machine's.
 
 Every comparison of times happens in the database, by the database's clock: hosts
 disagree about the time, and a server's zone is not the application's.
@@ -7,6 +7,7 @@ disagree about the time, and a server's zone is not the application's.
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timezone, tzinfo
 from typing import Any
 
@@ -15,6 +16,20 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import get_default_timezone, make_naive
+
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def since_boot() -> float:
+    """
+    Seconds on a clock that never goes back, for how long something is valid.
+
+    On Linux it goes on while the machine is suspended, or moved to another host: what
+    another process was promised meanwhile has run out.
+    """
+    if _SINCE_BOOT is None:
+        return time.monotonic()
+    return time.clock_gettime(_SINCE_BOOT)
 
 
 def now_sql(connection: BaseDatabaseWrapper, seconds: str = "") -> str:
@@ -30,7 +45,7 @@ def now_sql(connection: BaseDatabaseWrapper, seconds: str = "") -> str:
         return f"(STATEMENT_TIMESTAMP(){plus})"
     offset = _stored_offset(connection)
     if connection.vendor == "mysql":
-        # CURRENT_TIMESTAMP is in the server's zone, which nobody knows.
+        # CURRENT_TIMESTAMP is in the server's zone, which is not known here.
         if not seconds and not offset:
             return "UTC_TIMESTAMP(6)"
         total = f"({seconds or '0'}) + {offset}"

@@ -19,6 +19,14 @@ Key: TypeAlias = "str | Model | None"
 Header: TypeAlias = "str | int | bool"
 
 
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Any = _Unset()  # For an argument to which None says something.
+
+
 def new_id() -> UUID:
     """A UUID of version 7: its time comes first, so an index grows at one end."""
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
@@ -56,6 +64,14 @@ def _instance_text(instance: Model) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Publisher:
+    """Who published an event, and on whose word."""
+
+    name: str
+    vouched: bool  # The broker has checked it; otherwise the message only says so.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """
     Something that happened.
@@ -72,6 +88,8 @@ class Event:
     correlation_id: str = ""
     id: UUID = field(default_factory=new_id)
     published_at: datetime | None = None
+    source: Publisher | None = None  # Known to a subscriber.
+    data: Any = field(default=None, compare=False)  # To a typed one: the payload.
 
     def __post_init__(self) -> None:
         # Event(key=payment) is as good as publish_event(key=payment).

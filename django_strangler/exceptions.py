@@ -110,9 +110,21 @@ class InvalidRamp(InvalidFlag):
     """The schedule goes back in time, or is none."""
 
 
+class InsideEventLoop(StranglerError):
+    """A flag was asked in async code, by a function that may have to query."""
+
+
 class UnknownFlag(StranglerError, LookupError):
     """There is no flag of that name to change."""
 
 
 class AppendOnly(StranglerError):
     """History is written once."""
+
+
+class InvalidEvidence(StranglerError, ValueError):
+    """Evidence was noted of what is no source, or of a third side."""
+
+
+class InvalidGuard(InvalidFlag):
+    """A guard has no source, no such action, or a limit that cannot be used."""

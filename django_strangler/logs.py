@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from .printable import printable
 
 MOST = 5  # Lines of one kind,
 WITHIN = 60.0  # in so many seconds; the others are counted.
 KINDS = 100  # Told apart; when more come in that time, all others are one.
 _OTHERS = ("others",)
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_LONGEST = 255  # Characters of an id or a type.
 
 
 def fields(
     id: object, type: object, headers: Mapping[Any, Any], **more: object
 ) -> dict[str, object]:
     """An event as ``extra`` of a log line: nothing that is in its payload."""
-    parts = str(headers.get("traceparent") or "").split("-")
-    trace_id = parts[1] if len(parts) == 4 else ""
-    event = {"event_id": str(id), "event_type": str(type), "trace_id": trace_id}
+    # Whoever publishes chooses all three, and a plain-text log may show them.
+    trace = _TRACE.fullmatch(str(headers.get("traceparent") or ""))
+    event = {
+        "event_id": printable(id, most=_LONGEST),
+        "event_type": printable(type, most=_LONGEST),
+        "trace_id": trace[1] if trace else "",
+    }
     return {**event, **more}
 
 

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from celery import shared_task
-from django.db import connections
 
-from django_strangler import conf
-from django_strangler.inbox import retention as inbox_retention
-from django_strangler.outbox import retention
-from django_strangler.outbox.relay import Relay
-from django_strangler.outbox.timeouts import own_connection
+from django_strangler import pruning
+from django_strangler.outbox.relay import drain_once
 
 
 @shared_task(ignore_result=True)
-def drain_outbox(database: str = "default") -> int:
+def drain_outbox(database: str | None = None) -> int:
     """
-    Relay what is due in the lanes that nobody holds; says how many were confirmed.
+    Relay what is due in the lanes that no relay holds; says how many were confirmed.
 
     Tasks that overlap share the lanes out between them: one that finds none free ends
     at once.
     """
-    # A worker must not hang with a database that is silent.
-    with own_connection(connections[database]):
-        return Relay(database, steady=False).drain().confirmed
+    return drain_once(database)
 
 
 @shared_task(ignore_result=True)
-def prune_outbox(database: str = "default") -> int:
-    """Delete what RETENTION and INBOX_RETENTION no longer keep; says how many rows."""
-    settings = conf.current()
-    events = sum(retention.prune(database, older_than=settings.retention))
-    return events + sum(inbox_retention.prune(older_than=settings.inbox_retention))
+def prune_outbox(database: str | None = None) -> int:
+    """Delete what is no longer kept, of the apps as well; says how many rows."""
+    return pruning.prune(database)

@@ -12,11 +12,14 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from django_strangler import conf
 from django_strangler.events import Header
 
 __all__ = [
     "Producer",
     "Span",
+    "answered",
+    "calling",
     "capture",
     "end",
     "failed",
@@ -82,13 +85,13 @@ def flag_evaluated(name: str, enabled: bool, reason: str) -> None:
 def producer(exchange: str, host: str, port: int) -> Producer | None:
     """What makes the spans of sending; None while no SDK is set up."""
     provider = trace.get_tracer_provider()
-    if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
+    if _is_off(provider):
         return None
     return Producer(_tracer(provider), exchange, (host, port))
 
 
 class Producer:
-    """One span per message, in the trace of whoever published the event."""
+    """One span per message, in the trace in which the event was published."""
 
     def __init__(
         self, tracer: trace.Tracer, exchange: str, server: tuple[str, int]
@@ -174,15 +177,17 @@ def processing(
     server: tuple[str, int] | None = None,
     correlation_id: str = "",
     since: datetime | None = None,
+    is_foreign: bool = False,
 ) -> Iterator[Span]:
     """
     A span around a subscriber's work, in the trace of the view that published.
 
     It starts from an empty context: what ``untraced`` suppresses around a relay's loop
     is not suppressed inside. An error that is not raised through it is recorded by
-    ``failed``. ``since`` is when an earlier delivery failed.
+    ``failed``. ``since`` is when an earlier delivery failed. A foreign trace, which a
+    publisher that is not known has made up perhaps, is linked to.
     """
-    parent, links = _related(headers, since)
+    parent, links = _related(headers, since, is_foreign=is_foreign)
     attributes: dict[str, str | int] = {
         "messaging.system": system,
         "messaging.destination.name": destination,
@@ -211,9 +216,57 @@ def processing(
 
 def failed(span: Span, error: BaseException) -> None:
     """The subscriber raised."""
-    span.record_exception(error)
+    if conf.current().may_quote_errors:
+        span.record_exception(error)
     span.set_attribute("error.type", type(error).__name__)
     span.set_status(Status(StatusCode.ERROR))
+
+
+@contextmanager
+def calling(
+    service: str, method: str, host: str, port: int
+) -> Iterator[tuple[Span, dict[str, str]]]:
+    """A span around a call by HTTP, and the headers that pass it on."""
+    provider = trace.get_tracer_provider()
+    if _is_off(provider):
+        yield trace.INVALID_SPAN, capture()
+        return
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "peer.service": service,
+        **_of_server((host, port)),
+    }
+    span = _tracer(provider).start_span(
+        method, kind=SpanKind.CLIENT, attributes=attributes
+    )
+    current = trace.set_span_in_context(span)
+    for key in _SUPPRESS:  # An instrumentation of the HTTP library would add another.
+        current = context.set_value(key, True, current)
+    token = context.attach(current)
+    headers: dict[str, str] = {}
+    _propagator.inject(headers)
+    try:
+        yield span, headers
+    except BaseException as error:
+        end(span, type(error).__name__)
+        raise
+    else:
+        span.end()
+    finally:
+        context.detach(token)
+
+
+def answered(span: Span, status: int) -> None:
+    """The service answered with this status."""
+    span.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        span.set_attribute("error.type", str(status))
+        span.set_status(Status(StatusCode.ERROR))
+
+
+def _is_off(provider: trace.TracerProvider) -> bool:
+    """Whether no SDK is set up."""
+    return isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
 
 
 @lru_cache(maxsize=1)
@@ -227,7 +280,10 @@ def _of_server(server: tuple[str, int] | None) -> dict[str, str | int]:
 
 
 def _related(
-    headers: Mapping[str, Header], since: datetime | None
+    headers: Mapping[str, Header],
+    since: datetime | None,
+    *,
+    is_foreign: bool = False,
 ) -> tuple[context.Context, list[Link]]:
     """
     The context to start in, and what to link to.
@@ -236,7 +292,7 @@ def _related(
     stood still, begins a trace of its own that links to the first.
     """
     stored = _stored(headers)
-    if since is None or _age(since) < LINK_AFTER:
+    if not is_foreign and (since is None or _age(since) < LINK_AFTER):
         return stored, []
     origin = trace.get_current_span(stored).get_span_context()
     return context.Context(), [Link(origin)] if origin.is_valid else []

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import flags, outbox
+from . import flags, incidents, outbox, pauses
 
-__all__ = ["flags", "outbox"]
+__all__ = ["flags", "incidents", "outbox", "pauses"]

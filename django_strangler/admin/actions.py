@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import router, transaction
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.dateparse import parse_datetime
 
-from django_strangler.outbox import replay
+from django_strangler.outbox import cancelling, replay
 from django_strangler.outbox.models import OutboxEvent
 
 from . import asking, bounded
@@ -27,6 +30,7 @@ from .bounded import Rows
 BATCH = 1_000  # Events changed by one transaction.
 PATIENCE = 5.0  # Seconds of work for one press of the button.
 COUNTED = 100_000
+SELECTED = 100  # Events that are named one by one: so many fit into an address.
 
 
 class Verb(NamedTuple):
@@ -48,13 +52,17 @@ def _discard(rows: list[int], using: str) -> int:
     return replay.discard(rows, using=using)
 
 
+def _cancel(rows: list[int], using: str) -> int:
+    return cancelling.cancel_rows(rows, using=using)
+
+
 REPLAY = Verb(
     "replay",
     "strangler.replay_event",
     CHANGE,
     _replay,
     (
-        "What is replayed becomes pending again, and a relay sends it.",
+        "A replayed event becomes pending again, and a relay sends it.",
         "It keeps its id: a subscriber that has handled it is not called again.",
     ),
     "pending again",
@@ -64,9 +72,39 @@ DISCARD = Verb(
     "strangler.discard_event",
     DELETION,
     _discard,
-    ("What is discarded is deleted: nobody ever gets it, nothing brings it back.",),
+    ("A discarded event is deleted. It is never delivered, and cannot be restored.",),
     "discarded",
 )
+
+
+CANCEL = Verb(
+    "cancel",
+    "strangler.cancel_event",
+    DELETION,
+    _cancel,
+    (
+        "A delayed event that is cancelled is deleted, and never sent.",
+        "One whose time has come meanwhile is sent all the same.",
+    ),
+    "cancelled",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The events that a page is about: one, some, or a group of parked ones."""
+
+    rows: Rows
+    which: str  # In words that follow on "events", or an event's own.
+    event: OutboxEvent | None = None  # If it is just one.
+
+    def counted(self, count: int, *, more: bool = False, state: str = "") -> str:
+        """So many of them, as the page and the log have it."""
+        if self.event:
+            return f"{count:,} {self.which}"
+        words = [f"{count:,}", *(["or more"] if more else []), *([state] * bool(state))]
+        return f"{' '.join(words)} event{'' if count == 1 else 's'} {self.which}"
+
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[OutboxEvent]
@@ -75,7 +113,9 @@ else:
 
 
 class ReplayAndDiscard(_ModelAdmin):
-    """Pages that ask, for one event (``?event=``) or a group (``?reason=&type=``)."""
+    """Pages that ask, for events (``?event=``) or a group (``?reason=&type=``)."""
+
+    actions = ("replay_selected", "discard_selected", "cancel_selected")
 
     def get_urls(self) -> list[URLPattern]:
         """One page per verb."""
@@ -85,71 +125,135 @@ class ReplayAndDiscard(_ModelAdmin):
                 self.admin_site.admin_view(partial(self._page, verb=verb)),
                 name=f"strangler_outboxevent_{verb.name}",
             )
-            for verb in (REPLAY, DISCARD)
+            for verb in (REPLAY, DISCARD, CANCEL)
         ]
         return [*pages, *super().get_urls()]
+
+    @admin.action(description="Replay…", permissions=["replay"])
+    def replay_selected(
+        self, request: HttpRequest, queryset: QuerySet[OutboxEvent]
+    ) -> HttpResponse:
+        """Lead to the page that asks."""
+        return self._ask_about(request, REPLAY, queryset)
+
+    @admin.action(description="Discard…", permissions=["discard"])
+    def discard_selected(
+        self, request: HttpRequest, queryset: QuerySet[OutboxEvent]
+    ) -> HttpResponse:
+        """Lead to the page that asks."""
+        return self._ask_about(request, DISCARD, queryset)
+
+    @admin.action(description="Cancel…", permissions=["cancel"])
+    def cancel_selected(
+        self, request: HttpRequest, queryset: QuerySet[OutboxEvent]
+    ) -> HttpResponse:
+        """Lead to the page that asks."""
+        return self._ask_about(request, CANCEL, queryset)
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(REPLAY.permission)
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(DISCARD.permission)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(CANCEL.permission)
+
+    def _ask_about(
+        self, request: HttpRequest, verb: Verb, rows: Rows
+    ) -> HttpResponseRedirect:
+        ids = list(rows.values_list("pk", flat=True)[: SELECTED + 1])
+        if len(ids) > SELECTED:
+            self.message_user(
+                request,
+                f"These are the first {SELECTED}. Whole groups of parked events are on "
+                "the app's page.",
+                messages.WARNING,
+            )
+        page = asking.url(self.admin_site, f"strangler_outboxevent_{verb.name}")
+        query = urlencode([("event", each) for each in ids[:SELECTED]])
+        return HttpResponseRedirect(f"{page}?{query}")
 
     def _page(self, request: HttpRequest, verb: Verb) -> HttpResponse:
         if not request.user.has_perm(verb.permission):
             raise PermissionDenied
-        if number := request.GET.get("event"):
-            return self._one(request, verb, number)
-        return self._group(request, verb)
-
-    def _one(self, request: HttpRequest, verb: Verb, number: str) -> HttpResponse:
-        event = self.get_object(request, number)
-        if event is None:
-            raise Http404
-        page = asking.url(self.admin_site, "strangler_outboxevent_change", event.pk)
-        if request.method != "POST":
-            facts = [f"It is {event.state}.", *verb.facts]
-            return self._ask(request, verb, "this event", facts, page)
         alias = router.db_for_write(OutboxEvent)
-        with transaction.atomic(using=alias):
-            done = verb.act([event.pk], alias)
-            if done:
-                self._log(request, verb, str(event), event.pk, done)
-        if not done:
-            self.message_user(
-                request, f"Nothing was done: it is {event.state}.", messages.WARNING
-            )
-            return HttpResponseRedirect(page)
-        self.message_user(request, f"The event {event} is {verb.done}.")
-        gone = verb is DISCARD
-        return HttpResponseRedirect(asking.dashboard(self.admin_site) if gone else page)
-
-    def _group(self, request: HttpRequest, verb: Verb) -> HttpResponse:
-        reason, type = request.GET.get("reason", ""), request.GET.get("type", "")
-        if "\0" in reason + type:
-            raise Http404  # PostgreSQL would not be asked about it.
-        alias = router.db_for_write(OutboxEvent)
-        rows: Rows = OutboxEvent.objects.using(alias).parked()
-        rows = bounded.ordered(rows.filter(parked_reason=reason, type=type), "parked")
-        group = f"events of type {type} ({reason})"
-        back = asking.dashboard(self.admin_site)
-        if request.method != "POST":
-            newest = rows.first()
-            if newest is None:
-                self.message_user(
-                    request, f"No {group} are parked any more.", messages.WARNING
-                )
-                return HttpResponseRedirect(back)
-            what = f"{_counted(rows)} parked {group}"
-            facts = [*verb.facts, f"The last error: {newest.last_error or 'none'}"]
-            # What is parked later was not asked about.
-            until = str(newest.parked_at)
-            return self._ask(request, verb, what, facts, back, until)
-        # The oldest first, as they were published, more or less.
-        rows = rows.filter(parked_at__lte=_moment(request)).reverse()
-        done = self._act(request, verb, rows, alias, group)
-        self.message_user(request, f"{done:,} {group} are {verb.done}.")
-        if not rows.exists():
+        ids = request.GET.getlist("event")
+        if verb is CANCEL and not ids:
+            raise Http404  # A group is one of parked events.
+        chosen = self._named(request, ids) if ids else _group(request, alias)
+        back = self._way_back(chosen)
+        if request.method == "POST":
+            return self._do(request, verb, chosen, alias, back)
+        newest = chosen.rows.first()
+        if newest is None:
+            self.message_user(request, _none_left(chosen), messages.WARNING)
             return HttpResponseRedirect(back)
-        self.message_user(request, f"{_counted(rows)} remain.", messages.WARNING)
+        if chosen.event:
+            what, first = "this event", f"It is {chosen.event.state}."
+        else:
+            count, more = _counted(chosen.rows)
+            state = "" if ids else "parked"
+            what = chosen.counted(count, more=more, state=state)
+            first = f"The last error: {newest.last_error or 'none'}"
+        return asking.ask(
+            self.admin_site,
+            request,
+            question=f"{verb.name.capitalize()} {what}?",
+            facts=[first, *verb.facts],
+            yes=f"Yes, {verb.name}",
+            back=back,
+            # What is parked later was not asked about.
+            hidden={"until": "" if ids else str(newest.parked_at)},
+            is_harmful=verb.flag == DELETION,
+        )
+
+    def _named(self, request: HttpRequest, ids: Sequence[str]) -> Chosen:
+        if len(ids) == 1:
+            event = self.get_object(request, ids[0])
+            if event is None:
+                raise Http404
+            rows = self.get_queryset(request).filter(pk=event.pk)
+            return Chosen(rows=rows, which=str(event), event=event)
+        if not all(each.isdecimal() and len(each) < 19 for each in ids):
+            raise Http404
+        rows = self.get_queryset(request).filter(pk__in=ids[:SELECTED])
+        return Chosen(rows=rows.order_by("-id"), which="that were selected")
+
+    def _way_back(self, chosen: Chosen) -> str:
+        if chosen.event:
+            page = "strangler_outboxevent_change"
+            return asking.url(self.admin_site, page, chosen.event.pk)
+        return asking.dashboard(self.admin_site)
+
+    def _do(
+        self, request: HttpRequest, verb: Verb, chosen: Chosen, alias: str, back: str
+    ) -> HttpResponse:
+        rows = chosen.rows
+        is_group = not request.GET.getlist("event")
+        if is_group:
+            # The oldest first, as they were published, more or less.
+            rows = rows.filter(parked_at__lte=_moment(request)).reverse()
+        done = self._act(request, verb, rows, alias, chosen)
+        if event := chosen.event:
+            if not done:
+                text = f"Nothing was done: it is {event.state}."
+                self.message_user(request, text, messages.WARNING)
+                return HttpResponseRedirect(back)
+            self.message_user(request, f"The event {event} is {verb.done}.")
+            home = asking.dashboard(self.admin_site)
+            return HttpResponseRedirect(home if verb.flag == DELETION else back)
+        are = "is" if done == 1 else "are"
+        self.message_user(request, f"{chosen.counted(done)} {are} {verb.done}.")
+        if not is_group or not rows.exists():
+            return HttpResponseRedirect(back)
+        left, more = _counted(rows)
+        text = f"{left:,}{' or more' if more else ''} remain."
+        self.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(request.get_full_path())
 
     def _act(
-        self, request: HttpRequest, verb: Verb, rows: Rows, alias: str, group: str
+        self, request: HttpRequest, verb: Verb, rows: Rows, alias: str, chosen: Chosen
     ) -> int:
         done, entry = 0, None
         deadline = time.monotonic() + PATIENCE
@@ -158,51 +262,46 @@ class ReplayAndDiscard(_ModelAdmin):
             with transaction.atomic(using=alias):
                 count = verb.act(sorted(pk for pk, _ in batch), alias)
                 done += count
-                entry = self._log(request, verb, group, None, done, entry)
-            if not count or time.monotonic() > deadline:
+                if count:
+                    entry = self._log(request, verb, chosen, done, entry)
+            last = batch[-1][1]
+            if not count or last is None or time.monotonic() > deadline:
                 break
             # Other groups' rows that were passed over are not passed over again.
-            rows = rows.filter(parked_at__gte=batch[-1][1])
+            rows = rows.filter(parked_at__gte=last)
         return done
 
     def _log(
         self,
         request: HttpRequest,
         verb: Verb,
-        what: str,
-        id: int | None,
+        chosen: Chosen,
         done: int,
-        entry: LogEntry | None = None,
+        entry: LogEntry | None,
     ) -> LogEntry:
         entry = entry or LogEntry(
             user_id=str(request.user.pk),
             content_type=ContentType.objects.get_for_model(OutboxEvent),
-            object_id=None if id is None else str(id),
-            object_repr=what[:200],
+            object_id=str(chosen.event.pk) if chosen.event else None,
+            object_repr=f"{'' if chosen.event else 'events '}{chosen.which}"[:200],
             action_flag=verb.flag,
         )
-        entry.change_message = f"{verb.name}: {done:,} {what}"
+        entry.change_message = f"{verb.name}: {chosen.counted(done)}"
         entry.save()
         return entry
 
-    def _ask(
-        self,
-        request: HttpRequest,
-        verb: Verb,
-        what: str,
-        facts: list[str],
-        back: str,
-        until: str = "",
-    ) -> HttpResponse:
-        return asking.ask(
-            self.admin_site,
-            request,
-            question=f"{verb.name.capitalize()} {what}?",
-            facts=facts,
-            yes=f"Yes, {verb.name}",
-            back=back,
-            hidden={"until": until},
-        )
+
+def _group(request: HttpRequest, alias: str) -> Chosen:
+    reason, type = request.GET.get("reason", ""), request.GET.get("type", "")
+    if "\0" in reason + type:
+        raise Http404  # PostgreSQL would not be asked about it.
+    rows: Rows = OutboxEvent.objects.using(alias).parked()
+    rows = bounded.ordered(rows.filter(parked_reason=reason, type=type), "parked")
+    return Chosen(rows=rows, which=f"of type {type} ({reason})")
+
+
+def _none_left(chosen: Chosen) -> str:
+    return f"No events {chosen.which} are parked any more."
 
 
 def _moment(request: HttpRequest) -> datetime:
@@ -211,9 +310,10 @@ def _moment(request: HttpRequest) -> datetime:
             # SQLite compares text: a whole second is shorter as Django writes it, and
             # so less.
             return moment + timedelta(milliseconds=1)
-    raise BadRequest("until is no time.")
+    raise BadRequest("until is not a time.")
 
 
-def _counted(rows: Rows) -> str:
+def _counted(rows: Rows) -> tuple[int, bool]:
+    """How many there are, and whether there may be more."""
     count: Any = rows.order_by()[:COUNTED].count()
-    return f"{count:,} or more" if count == COUNTED else f"{count:,}"
+    return int(count), count == COUNTED

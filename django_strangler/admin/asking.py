@@ -21,6 +21,7 @@ def ask(
     back: str,
     hidden: Mapping[str, str] | None = None,
     asks_why: bool = False,
+    is_harmful: bool = True,  # Something is lost, or users notice it.
 ) -> TemplateResponse:
     """The page whose button posts to where it came from."""
     context = {
@@ -31,6 +32,7 @@ def ask(
         "back": back,
         "hidden": hidden or {},
         "asks_why": asks_why,
+        "is_harmful": is_harmful,
     }
     request.current_app = site.name
     return TemplateResponse(request, "admin/strangler/ask.html", context)

@@ -1,8 +1,8 @@
 """
 Lists that stay quick on millions of rows: each reads a bounded slice of an index.
 
-A state and an age are ranges of the table's index or of its primary key. A type and a
-key have no index; they are looked for among the first ``SEARCHED`` rows of the list.
+A state is a range of the table's index. A type and a key are looked for among the first
+``SEARCHED`` rows of the list.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.core.paginator import Paginator
 from django.db import connections
-from django.db.models import BooleanField, Case, F, Q, QuerySet, Value, When
+from django.db.models import F, Q, QuerySet
 
-from django_strangler.clock import DatabaseNow
 from django_strangler.outbox.dialect import in_index_order
 from django_strangler.outbox.models import OutboxEvent
 
@@ -24,8 +23,8 @@ Rows: TypeAlias = QuerySet[Any]  # Of OutboxEvent, with its verbs.
 COUNTED = 10_000  # Rows that a list counts and leads to.
 SEARCHED = 50_000  # Rows among which a type or a key is looked for.
 
-STATES = ("pending", "parked", "confirmed")
-# The time that an age counts from: when a row came into its state.
+STATES = ("pending", "delayed", "parked", "confirmed")
+# When a row came into its state.
 SINCE = {"confirmed": "confirmed_at", "parked": "parked_at"}
 
 if TYPE_CHECKING:
@@ -48,11 +47,11 @@ def order(state: str, vendor: str) -> tuple[str, ...]:
     """
     How a list is ordered, so that the index is walked and nothing sorted.
 
-    Of the pending, the oldest come first: they are the ones that somebody looks for.
+    Of the pending, the oldest come first: those are the ones that are looked for.
     """
     if not state:
         return ("-id",)
-    known = {"due": 3, "pending": 2, "parked": 1, "confirmed": 0}[state]
+    known = {"due": 3, "pending": 2, "delayed": 2, "parked": 1, "confirmed": 0}[state]
     names = in_index_order(vendor, known)
     return tuple(f"-{name}" for name in names) if state in SINCE else names
 
@@ -68,47 +67,15 @@ def in_state(rows: Rows, state: str) -> Rows:
     return chosen
 
 
-def aged(rows: Rows, state: str, seconds: float, *, older: bool) -> Rows:
-    """The rows that came into their state less, or more, than so many seconds ago."""
-    limit = DatabaseNow(-seconds)
-    if state in SINCE:
-        return rows.filter(**{f"{SINCE[state]}__{'lt' if older else 'gte'}": limit})
-    first = _first_id_since(rows.db, seconds)
-    return rows.filter(id__lt=first) if older else rows.filter(id__gte=first)
-
-
-def _first_id_since(alias: str, seconds: float) -> int:
-    """
-    The id of the first event published since then.
-
-    Found by halving: ids and times both grow, and the times have no index.
-    """
-    rows = OutboxEvent.objects.using(alias)
-    is_young = Case(
-        When(published_at__gte=DatabaseNow(-seconds), then=Value(True)),
-        default=Value(False),
-        output_field=BooleanField(),
-    )
-    low = rows.order_by("id").values_list("id", flat=True).first() or 1
-    last = rows.order_by("-id").values_list("id", flat=True).first() or 0
-    high = last + 1
-    while low < high:
-        middle = (low + high) // 2
-        found = rows.filter(id__gte=middle).order_by("id")
-        id, young = found.values_list("id", is_young).first() or (high, True)
-        if young:
-            high = middle
-        else:
-            low = id + 1
-    return low
-
-
 def searched(rows: Rows, state: str) -> Rows:
     """The first ``SEARCHED`` rows of a list, as a range of its index."""
     if state in SINCE:
         name = SINCE[state]
         edge: datetime | None = _at(ordered(rows, state), name)
         return rows if edge is None else rows.filter(**{f"{name}__gt": edge})
+    if state == "delayed":
+        edge = _at(ordered(rows, state), "available_at")
+        return rows if edge is None else rows.filter(available_at__lt=edge)
     if state == "pending":
         # The delayed stand in another place of the index, and are few.
         edge_id = _at(ordered(rows.filter(available_at=None), "due"), "id")

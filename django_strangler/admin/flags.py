@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django import forms
@@ -11,6 +13,7 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import router
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
@@ -19,7 +22,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_strangler import feature_flags
 from django_strangler.exceptions import StranglerError
-from django_strangler.feature_flags import wording
+from django_strangler.feature_flags import attribution, guards, naming, ramps, wording
 from django_strangler.feature_flags.changes import ids_of
 from django_strangler.feature_flags.models import Flag, FlagChange
 
@@ -41,11 +44,31 @@ class IdsField(forms.CharField):
         return bool((initial or []) != self.to_python(data))
 
 
+class PercentageInput(forms.NumberInput):
+    """A number with a slider beside it, where there are scripts."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        own = {"min": 0, "max": 100, "step": "0.01", "data-strangler-slider": ""}
+        super().__init__({**own, **(attrs or {})})
+
+
 class FlagForm(forms.ModelForm):  # type: ignore[type-arg]
     """A flag, and why it is changed."""
 
-    included = IdsField(required=False, help_text=_("Ids of users, one per line."))
+    included = IdsField(
+        required=False,
+        help_text=_("On for them, even at 0 %. Ids, names or addresses, one per line."),
+    )
     excluded = IdsField(required=False, help_text=_("Off for them, even at 100 %."))
+    ramp_steps = forms.CharField(
+        required=False,
+        label=_("New ramp"),
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        help_text=_(
+            "A schedule, such as: 1@now 5@+1d 25@+7d 100@2030-01-07T09:00. It ends "
+            "when the percentage is changed by hand."
+        ),
+    )
     include_group = forms.ModelChoiceField(
         Group.objects.all(), required=False, help_text=_("Adds those in it now.")
     )
@@ -53,7 +76,10 @@ class FlagForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False, help_text=_("Adds those who are staff now.")
     )
     why = forms.CharField(
-        required=False, max_length=500, help_text=_("For the history.")
+        required=False,
+        max_length=attribution.MAX_WHY,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        help_text=_("For the history."),
     )
 
     # The change that the form shows, so that a page left open undoes no later one.
@@ -62,10 +88,15 @@ class FlagForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Flag
         fields = ["name", "enabled", "percentage", "included", "excluded", "salt"]
+        widgets = {"percentage": PercentageInput}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        changes = FlagChange.objects.filter(flag=self.instance.name)
+        # Where it is written: a replica that lags behind would hide the last change.
+        changes = FlagChange.objects.using(router.db_for_write(FlagChange))
+        changes = changes.filter(flag=self.instance.name)
+        self.strangers: list[str] = []  # Named, and no user.
+        self.steps: list[Any] = []
         self.latest = changes.first() if self.instance.pk else None
         self.initial["seen"] = self.latest and self.latest.pk
 
@@ -74,29 +105,115 @@ class FlagForm(forms.ModelForm):  # type: ignore[type-arg]
         if cleaned.get("seen") and self.latest and cleaned["seen"] < self.latest.pk:
             raise ValidationError(
                 _("%s has changed this flag meanwhile. Load the page again.")
-                % (self.latest.by or _("Somebody"))
+                % (self.latest.by or _("Another user"))
             )
         added = [cleaned["include_group"]] if cleaned.get("include_group") else []
         if cleaned.get("include_staff"):
             added.append(get_user_model()._default_manager.filter(is_staff=True))
         try:
-            cleaned["included"] = [*cleaned.get("included", []), *ids_of(added)]
+            cleaned["included"] = [*self._ids(cleaned, "included"), *ids_of(added)]
+            cleaned["excluded"] = self._ids(cleaned, "excluded")
         except StranglerError as error:
             raise ValidationError(str(error)) from error
         return cleaned
 
+    def clean_ramp_steps(self) -> str:
+        given: str = self.cleaned_data["ramp_steps"]
+        try:
+            self.steps = [ramps.parse_step(text) for text in given.split()]
+            if self.steps:
+                ramps.plan(self.steps, now=ramps.now())
+        except StranglerError as error:
+            raise ValidationError(str(error)) from error
+        return given
+
+    def _ids(self, cleaned: dict[str, Any], field: str) -> list[str]:
+        """The ids of those who are named, whatever they are named by."""
+        given = cleaned.get(field) or []
+        known = set(getattr(self.instance, field) or []) if self.instance.pk else set()
+        named = naming.look_up([text for text in given if text not in known])
+        self.strangers += naming.strangers(named)
+        ids = {each.given: each.id for each in named}
+        return [ids.get(text, text) for text in given]
+
+
+class Switch(NamedTuple):
+    """A button of a flag's page, which asks first."""
+
+    name: str
+    label: str
+    question: str
+    fact: str
+    yes: str
+    done: str
+    act: Callable[..., Flag]
+    fits: Callable[[Flag], bool]
+
+
+def _is_held(flag: Flag) -> bool:
+    return bool(flag.ramp and flag.ramp.get("held_at"))
+
+
+OFF = Switch(
+    "off",
+    "Off…",
+    "Switch {} off?",
+    "It will be off for everybody, named users included. "
+    "The percentage stays for later.",
+    "Yes, switch it off",
+    "off for everybody",
+    feature_flags.disable,
+    lambda flag: flag.enabled,
+)
+ON = Switch(
+    "on",
+    "On…",
+    "Switch {} on?",
+    "It will be on for those whom its percentage and its names let in. A ramp stays "
+    "held until it is resumed.",
+    "Yes, switch it on",
+    "on again",
+    feature_flags.enable,
+    lambda flag: not flag.enabled,
+)
+HOLD = Switch(
+    "hold",
+    "Hold the ramp…",
+    "Hold the ramp of {}?",
+    "It stays at the percentage that it has reached.",
+    "Yes, hold it",
+    "the ramp is held",
+    feature_flags.hold_ramp,
+    lambda flag: flag.enabled and flag.ramp is not None and not _is_held(flag),
+)
+RESUME = Switch(
+    "resume",
+    "Resume…",
+    "Resume {}?",
+    "Its incidents end. What a guard has switched off is on again, at its percentage; "
+    "a ramp goes on from where it was held, and the steps to come move by as long.",
+    "Yes, resume it",
+    "resumed",
+    feature_flags.resume,
+    lambda flag: (
+        (flag.enabled and _is_held(flag)) or guards.open_incidents(flag).exists()
+    ),
+)
+SWITCHES = (OFF, ON, HOLD, RESUME)
+
 
 @admin.register(Flag)
 class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Whoever may only switch off, may do that and nothing else."""
+    """Users who may only switch off, may do that and nothing else."""
 
     form = FlagForm
     list_display = ("name", "rollout")
     search_fields = ("name",)
-    readonly_fields = ("rollout",)
+    readonly_fields = ("rollout", "schedule")
     change_form_template = "admin/strangler/flag/change_form.html"
     fieldsets = (
         (None, {"fields": ("name", "rollout", "enabled", "percentage", "why", "seen")}),
+        (_("Ramp"), {"fields": ("schedule", "ramp_steps")}),
         (
             _("Named users"),
             {"fields": ("included", "include_group", "include_staff", "excluded")},
@@ -111,6 +228,17 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ),
     )
 
+    class Media:
+        css = {"all": ["strangler/admin.css"]}
+        js = ["strangler/flag.js"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Flag]:
+        return super().get_queryset(request).using(router.db_for_write(Flag))
+
+    @admin.display(description=_("Now"))
+    def schedule(self, flag: Flag) -> str:
+        return wording.schedule(flag) if flag.pk else "-"
+
     @admin.display(description=_("Rollout"))
     def rollout(self, flag: Flag) -> str:
         return wording.shown(flag) if flag.pk else "-"
@@ -120,6 +248,17 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         if "percentage" in form.changed_data:
             obj.ramp = None  # As set_rollout does.
+        if form.steps:
+            now = ramps.now()
+            obj.percentage = obj.rollout(now)
+            obj.ramp = ramps.plan(form.steps, now=now).to_json()
+        for text in form.strangers:
+            self.message_user(
+                request,
+                _("There is no such user: %s is taken for the id of something else.")
+                % text,
+                messages.WARNING,
+            )
         with feature_flags.attributed_to(_user(request), form.cleaned_data["why"]):
             super().save_model(request, obj, form, change)
 
@@ -132,11 +271,15 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             super().delete_queryset(request, queryset)
 
     def get_urls(self) -> list[URLPattern]:
-        off = self.admin_site.admin_view(self.off_view)
-        return [
-            path("<path:object_id>/off/", off, name="strangler_flag_off"),
-            *super().get_urls(),
+        pages = [
+            path(
+                f"<path:object_id>/{switch.name}/",
+                self.admin_site.admin_view(partial(self._page, switch=switch)),
+                name=f"strangler_flag_{switch.name}",
+            )
+            for switch in SWITCHES
         ]
+        return [*pages, *super().get_urls()]
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
@@ -148,37 +291,43 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         changes = asking.url(self.admin_site, "strangler_flagchange_changelist")
         return HttpResponseRedirect(f"{changes}?{urlencode({'flag': flag.name})}")
 
-    def off_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """ "Off now": asks once, and switches off."""
+    def _page(
+        self, request: HttpRequest, object_id: str, switch: Switch
+    ) -> HttpResponse:
+        """Ask once, then do it."""
         flag = self._flag(request, object_id)
-        if not self.may_switch_off(request, flag):
+        if not self.may(switch, request, flag):
             raise PermissionDenied
-        if request.method == "POST":
-            why = request.POST.get("why", "")
-            try:
-                feature_flags.disable(flag.name, by=_user(request), why=why)
-            except StranglerError as error:
-                # Somebody has written the row by hand; this says how it should look.
-                self.message_user(request, str(error), messages.ERROR)
-            else:
-                self.log_change(request, flag, f"switched off: {why}"[:500])
-                self.message_user(
-                    request, _("%s is off for everybody.") % flag.name, messages.SUCCESS
-                )
-            return HttpResponseRedirect(asking.dashboard(self.admin_site))
-        return asking.ask(
-            self.admin_site,
-            request,
-            question=f"Switch {flag.name} off?",
-            facts=[
-                f"Now: {wording.shown(flag)}",
-                "It will be off for everybody, named users included. "
-                "The percentage stays for later.",
-            ],
-            yes="Yes, switch it off",
-            back=asking.url(self.admin_site, "strangler_flag_change", flag.pk),
-            asks_why=True,
-        )
+        page = asking.url(self.admin_site, "strangler_flag_change", flag.pk)
+        if request.method != "POST":
+            return asking.ask(
+                self.admin_site,
+                request,
+                question=switch.question.format(flag.name),
+                facts=[f"Now: {wording.shown(flag)}", switch.fact],
+                yes=switch.yes,
+                back=page,
+                asks_why=True,
+                is_harmful=switch is OFF,
+            )
+        why = request.POST.get("why", "")
+        try:
+            switch.act(flag.name, by=_user(request), why=why)
+        except StranglerError as error:
+            # The row was written by hand; this says how it should look.
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            self.log_change(request, flag, f"{switch.done}: {why}"[:500])
+            self.message_user(
+                request, _("Flag %s: %s.") % (flag.name, switch.done), messages.SUCCESS
+            )
+        return HttpResponseRedirect(asking.dashboard(self.admin_site))
+
+    def may(self, switch: Switch, request: HttpRequest, flag: Flag | None) -> bool:
+        """To switch off has a permission of its own; the others change the flag."""
+        if switch is OFF:
+            return self.may_switch_off(request, flag)
+        return bool(self.has_change_permission(request, flag))
 
     def may_switch_off(self, request: HttpRequest, flag: Flag | None = None) -> bool:
         return self.has_change_permission(request, flag) or request.user.has_perm(
@@ -186,7 +335,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         )
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Whoever may switch off has to find the flag.
+        # A user who may switch off has to find the flag.
         return super().has_view_permission(request, obj) or request.user.has_perm(
             "strangler.switch_off_flag"
         )
@@ -194,10 +343,16 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        flag = kwargs.get("obj")
-        context["may_switch_off"] = (
-            flag is not None and flag.enabled and self.may_switch_off(request, flag)
-        )
+        flag: Flag | None = kwargs.get("obj")
+        if flag is not None:
+            context["switches"] = [
+                switch
+                for switch in SWITCHES
+                if switch.fits(flag) and self.may(switch, request, flag)
+            ]
+            context["subject"] = subject = request.GET.get("subject", "").strip()
+            if subject:
+                context["answer"] = _answer(request, flag, subject)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _flag(self, request: HttpRequest, object_id: str) -> Flag:
@@ -207,9 +362,26 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return flag  # type: ignore[no-any-return]
 
 
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What is read here, and written nowhere."""
+
+    show_facets = admin.ShowFacets.NEVER
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).using(router.db_for_write(self.model))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    has_delete_permission = has_change_permission
+
+
 @admin.register(FlagChange)
-class FlagChangeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """History is read here, and written nowhere."""
+class FlagChangeAdmin(ReadOnlyAdmin):
+    """History."""
 
     list_display = ("at", "flag", "what", "by", "short_why")
     list_filter = ("flag",)
@@ -224,15 +396,20 @@ class FlagChangeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def short_why(self, change: FlagChange) -> str:
         return Truncator(change.why).chars(200)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
 
 def _user(request: HttpRequest) -> Any:
     return request.user
+
+
+def _answer(request: HttpRequest, flag: Flag, text: str) -> str:
+    """Whether somebody is in, and why."""
+    # Here: every process loads the admin, and hardly any shows this page.
+    from django_strangler.feature_flags.evaluation import evaluate
+
+    user = get_user_model()._meta
+    may_see_users = request.user.has_perm(f"{user.app_label}.view_{user.model_name}")
+    (named,) = (
+        naming.look_up([text]) if may_see_users else [naming.Named(given=text, id=text)]
+    )
+    decision = evaluate(flag.name, named.id)
+    return f"{named}: {'on' if decision else 'off'}. {wording.reason(decision, flag)}"

@@ -10,15 +10,19 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db import connections, router
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from django_strangler.inbox.models import ConsumerProcess
 from django_strangler.outbox.models import OutboxEvent
 
 from . import bounded
-from .actions import DISCARD, REPLAY, ReplayAndDiscard
+from .actions import CANCEL, DISCARD, REPLAY, ReplayAndDiscard
 from .bounded import BoundedPaginator, Rows
+from .letters import DeadLetterPages
 
 _LONGEST = 100_000  # Characters; a browser chokes on much more.
 _SAMPLE = 2_000  # Rows whose types are offered as filters.
@@ -30,7 +34,7 @@ def _state(params: Any) -> str:
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Pending, confirmed or parked."""
+    """Pending, of those the delayed, parked or confirmed."""
 
     title = _("state")
     parameter_name = "state"
@@ -40,32 +44,6 @@ class StateFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         return bounded.in_state(queryset, _state(request.GET))
-
-
-class AgeFilter(admin.SimpleListFilter):
-    """Since when an event has been in its state; pending ones: since published."""
-
-    title = _("age")
-    parameter_name = "age"
-
-    _AGES = {
-        "1h": (3600, False, _("under an hour")),
-        "1d": (86400, False, _("under a day")),
-        "over-5m": (300, True, _("over 5 minutes")),
-        "over-1h": (3600, True, _("over an hour")),
-        "over-1d": (86400, True, _("over a day")),
-        "over-7d": (7 * 86400, True, _("over 7 days")),
-    }
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(value, label) for value, (_s, _o, label) in self._AGES.items()]
-
-    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        age = self._AGES.get(self.value() or "")
-        if age is None:
-            return queryset
-        seconds, older, _label = age
-        return bounded.aged(queryset, _state(request.GET), seconds, older=older)
 
 
 class TypeFilter(admin.SimpleListFilter):
@@ -105,53 +83,51 @@ class LimitedList(ChangeList):
 
 
 @admin.register(OutboxEvent)
-class OutboxEventAdmin(ReplayAndDiscard):
-    """Lists by state, age, type and key; the payload has a permission of its own."""
+class OutboxEventAdmin(DeadLetterPages, ReplayAndDiscard):
+    """Lists by state, type and key; the payload has a permission of its own."""
 
-    list_display = (
-        "event_id",
-        "type",
-        "key",
-        "state_name",
-        "published_at",
-        "attempts",
-        "parked_reason",
-    )
-    # In this order: what has an index makes the list short for what has none.
-    list_filter = (StateFilter, AgeFilter, TypeFilter)
+    list_display = ("type", "short_id", "key", "badge", "published", "note")
+    list_display_links = ("type",)
+    list_filter = (StateFilter, TypeFilter)
     search_fields = ("event_id", "key")  # See get_search_results().
     search_help_text = _(
-        "An event's id, or a whole key. Keys and types are looked for among the first "
-        "%(searched)s events of the list; choose a state or an age to get further."
+        "An event's id, or a key: payment:42 also finds payments.payment:42. Keys and "
+        "types are looked for among the first %(searched)s events of the list; choose "
+        "a state to get further."
     ) % {"searched": f"{bounded.SEARCHED:,}"}
     sortable_by = ()  # No column has an order that an index could give.
-    actions = None
     list_per_page = list_max_show_all = 100
     paginator = BoundedPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # Each would count the whole table.
     change_form_template = "admin/strangler/outboxevent/change_form.html"
     fields = readonly_fields = (
         "type",
         "key",
-        "state_name",
+        "badge",
         "event_id",
         "correlation_id",
         "lane",
-        "size",
+        "bytes",
     )
+
+    class Media:
+        css = {"all": ["strangler/admin.css"]}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return LimitedList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxEvent]:
-        return super().get_queryset(request).defer("body")
+        # Where it is written: a replica may lag behind.
+        alias = router.db_for_write(OutboxEvent)
+        return super().get_queryset(request).using(alias).defer("body")
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        vendor = connections[router.db_for_read(OutboxEvent)].vendor
+        vendor = connections[router.db_for_write(OutboxEvent)].vendor
         return bounded.order(_state(request.GET), vendor)
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        # ?body__contains=… would tell the payload to whoever asks long enough, and
+        # ?body__contains=… would tell the payload to anybody who asks long enough, and
         # most others would read the whole table.
         return lookup in {each.parameter_name for each in self.list_filter}
 
@@ -164,12 +140,48 @@ class OutboxEventAdmin(ReplayAndDiscard):
         if (event_id := _as_uuid(term)) is not None:
             return queryset.filter(event_id=event_id), False
         state = _state(request.GET)
-        return bounded.searched(queryset, state).filter(key=term), False
+        alike = Q(key=term) | Q(key__endswith=f".{term}")
+        return bounded.searched(queryset, state).filter(alike), False
+
+    @admin.display(description=_("id"))
+    def short_id(self, event: OutboxEvent) -> str:
+        """Its end, where ids that were made at one time differ."""
+        return format_html(
+            '<span class="strangler-id" title="{}">…{}</span>',
+            event.event_id,
+            str(event.event_id)[-8:],
+        )
 
     @admin.display(description=_("state"))
-    def state_name(self, event: OutboxEvent) -> str:
-        """The glossary's word for it."""
-        return event.state
+    def badge(self, event: OutboxEvent) -> str:
+        """The glossary's word for it, as a badge."""
+        return format_html(
+            '<span class="strangler-badge {}">{}</span>', event.state, event.state
+        )
+
+    @admin.display(description=_("published"))
+    def published(self, event: OutboxEvent) -> str:
+        """To the second; its page has the rest."""
+        moment = event.published_at
+        local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+        return format_html(
+            '<time class="strangler-when">{}</time>', f"{local:%Y-%m-%d %H:%M:%S}"
+        )
+
+    @admin.display(description=_("note"))
+    def note(self, event: OutboxEvent) -> str:
+        """Why it is not simply on its way."""
+        if event.state == "parked":
+            return event.parked_reason
+        if event.state == "pending" and event.attempts:
+            times = "once" if event.attempts == 1 else f"{event.attempts} times"
+            return f"refused {times}"
+        return "delayed" if event.state == "pending" and event.available_at else ""
+
+    @admin.display(description=_("size"))
+    def bytes(self, event: OutboxEvent) -> str:
+        """Of its payload."""
+        return f"{event.size:,} bytes"
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -185,7 +197,7 @@ class OutboxEventAdmin(ReplayAndDiscard):
         template = conf.current().trace_url if trace else ""
         may_see_payload = request.user.has_perm("strangler.view_payload")
         context |= {
-            "timeline": timeline(event),
+            "timeline": timeline(event, _dead_letters(event)),
             "headers": _pretty(event.headers),
             "payload": _payload(event) if may_see_payload else None,
             "trace_url": template.replace("{trace_id}", trace),
@@ -195,9 +207,9 @@ class OutboxEventAdmin(ReplayAndDiscard):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may replay or discard has to find the event."""
+        """Users who may replay, discard or cancel have to find the event."""
         return super().has_view_permission(request, obj) or any(
-            request.user.has_perm(verb.permission) for verb in (REPLAY, DISCARD)
+            request.user.has_perm(verb.permission) for verb in (REPLAY, DISCARD, CANCEL)
         )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -211,6 +223,20 @@ class OutboxEventAdmin(ReplayAndDiscard):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Rows go by prune_outbox, once they are confirmed."""
         return False
+
+
+def _dead_letters(event: OutboxEvent) -> list[Any]:
+    """Where the event is a dead letter, with the error of the subscriber."""
+    from django_strangler import conf
+    from django_strangler.monitoring import letters
+
+    if event.state != "confirmed":
+        return []
+    settings = conf.current()
+    consumers = ConsumerProcess.objects.using(router.db_for_write(ConsumerProcess))
+    queues = consumers.values_list("queue", flat=True).distinct()[:100]
+    known = letters.counts(queues, settings) or {}
+    return letters.of_event(event.event_id, known, settings)
 
 
 def _as_uuid(text: str) -> UUID | None:

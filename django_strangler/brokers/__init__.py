@@ -9,6 +9,7 @@ from django_strangler.exceptions import ConfigurationError
 
 from .base import (
     Broker,
+    Cause,
     DeadLetterQueue,
     Kind,
     Outcome,
@@ -20,6 +21,7 @@ from .base import (
 
 __all__ = [
     "Broker",
+    "Cause",
     "Kind",
     "Outcome",
     "Outgoing",

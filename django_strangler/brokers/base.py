@@ -1,5 +1,5 @@
 """
-The seams between the outbox, the inbox and whatever carries events between them.
+The seams between the outbox, the inbox and what carries events between them.
 
 A broker is handed events and reports outcomes, in any order; an outcome may never come.
 What every broker promises is written down as tests in ``tests/brokers/contract.py``.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from django_strangler.conf import Settings
 from django_strangler.events import Header
+from django_strangler.findings import Finding
 
 
 class Outgoing(NamedTuple):
@@ -47,22 +49,30 @@ class Kind(enum.Enum):
     UNKNOWN = "unknown"  # Perhaps, perhaps not; and it is not the event's fault.
 
 
+class Cause(enum.Enum):
+    """Why it is UNKNOWN what became of an event."""
+
+    LOST = "lost"  # A connection, a channel, the moment: nobody's fault.
+    NACKED = "nacked"  # A queue refuses this type: it is full, or has no majority.
+    OVERDUE = "overdue"  # A queue does not confirm this type.
+    FORBIDDEN = "forbidden"  # The broker's user may not send this type.
+    NODE_FAULT = "node fault"  # The broker fails over this event, perhaps not for long.
+
+    @property
+    def holds_type(self) -> bool:
+        """Whether others of its type would fare no better, for now."""
+        return self is not Cause.LOST
+
+
 class Outcome(NamedTuple):
     """What a broker reports of one event."""
 
     row: int
     kind: Kind
-    reason: str = ""
+    reason: str = ""  # For people.
     final: bool = False  # With REJECTED: trying again cannot help.
-    pause: float = 0.0  # With UNKNOWN: trying again within these seconds is in vain.
-
-
-class Finding(NamedTuple):
-    """What a doctor found: ``fine``, ``trouble``, or ``unknown``: it could not look."""
-
-    level: str
-    what: str
-    todo: str = ""  # The line that mends it.
+    cause: Cause = Cause.LOST  # With UNKNOWN.
+    after: float = 0.0  # With REJECTED: not before so many seconds; 0: no wish.
 
 
 class Broker(ABC):
@@ -74,6 +84,9 @@ class Broker(ABC):
     """
 
     system: ClassVar[str] = "custom"  # What spans call it.
+    # Whether what is returned today may be wanted by a queue in a moment.
+    queues_may_come: ClassVar[bool] = True
+    for_development: ClassVar[bool] = False  # `check --deploy` warns of it.
     # Where events can be consumed from, if that is for another process to do.
     source: ClassVar[type[Source] | None] = None
     dead_letters: ClassVar[type[DeadLetterQueue] | None] = None
@@ -83,10 +96,30 @@ class Broker(ABC):
         self.settings = settings
 
     @classmethod
+    def destination(cls, settings: Settings) -> str:
+        """Where events go, as a relay says when it starts; nothing secret."""
+        return ", ".join(map(shown_url, settings.broker_url))
+
+    @classmethod
+    def unroutable_hint(cls) -> str:
+        """What to do about events that are returned."""
+        return (
+            "No queue is bound for this type. Bind one, then run: "
+            "manage.py replay_events --unroutable"
+        )
+
+    @classmethod
     def inspect(
         cls, settings: Settings, types: Collection[str], management: str = ""
     ) -> Iterable[Finding]:
         """Look from outside, carrying nothing: how is it, and who takes these types?"""
+        return ()
+
+    @classmethod
+    def bindings(
+        cls, settings: Settings, management: str = ""
+    ) -> Collection[tuple[str, str]]:
+        """Queues and the patterns that they are bound for now; or ``BrokerError``."""
         return ()
 
     @abstractmethod
@@ -105,19 +138,23 @@ class Broker(ABC):
     @property
     @abstractmethod
     def trouble(self) -> str:
-        """
-        Why it is not ready, for people; empty when all is well.
+        """Why it is not ready, for people; empty when all is well."""
 
-        Of one that is connected and takes nothing now, it begins with "blocked".
-        """
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it is connected, and takes nothing now."""
+        return False
 
     @abstractmethod
-    def send(self, events: Sequence[Outgoing]) -> None:
+    def send(self, events: Sequence[Outgoing], *, probe: bool = False) -> None:
         """
         Take these events over, in this order; never waits for the network.
 
-        Each gets one outcome at most. When the connection is lost, those without one
-        are reported UNKNOWN; so is at once what is sent while it is not ready.
+        A ``probe`` tries whether a type that was not taken is taken again: it goes
+        where nothing that is well could come to harm by it.
+
+        Each event gets one outcome at most. When the connection is lost, those without
+        one are reported UNKNOWN; so is at once what is sent while it is not ready.
         """
 
     @abstractmethod
@@ -143,7 +180,14 @@ class Delivery(NamedTuple):
     body: bytes
     properties: Any  # The broker's own, for copies.
     server: tuple[str, int] | None = None  # Who handed it over: host and port.
+    is_copy: bool = False  # Put there by a consumer or an operator: to be tried again.
+    user: Any = None  # Who published it, if the broker vouches for that,
+    app: Any = None  # and what the publisher calls itself.
 
+
+# Headers of copies: with which routing key the message was published, and by whom, if
+# the broker vouched for that.
+FROM_KEY, FROM_USER = "strangler-from-key", "strangler-from-user"
 
 PREFETCH = 50
 RETRY_DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0)  # Seconds.
@@ -166,8 +210,9 @@ class Source(ABC):
     """
     Hands over deliveries, and keeps each until it is told what became of it.
 
-    What nobody was told about comes again: after a lost connection, or to another
-    process. It mends itself; ``trouble`` says what is wrong meanwhile.
+    What it was not told about comes again: after a lost connection, or to another
+    process. It mends itself; ``trouble`` says what is wrong meanwhile. There is one for
+    RabbitMQ only, and no contract suite that others would have to pass.
     """
 
     system: ClassVar[str] = "custom"  # What spans call it.
@@ -206,6 +251,11 @@ class Source(ABC):
     def refusal(self) -> str:
         """Why none ever can, unless somebody changes something; empty once ready."""
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it is connected, and can be told nothing now."""
+        return False
+
     @abstractmethod
     def is_current(self, delivery: Delivery) -> bool:
         """Whether it can still be settled; otherwise it comes again, or has."""
@@ -216,22 +266,37 @@ class Source(ABC):
 
     @abstractmethod
     def move(
-        self, delivery: Delivery, step: int | None, notes: Mapping[str, Header]
+        self, delivery: Delivery, delay: float | None, notes: Mapping[str, Header]
     ) -> None:
         """
-        Let it wait in the retry queue of that step, or rest as a dead letter (None).
+        Let it come again after that delay, or rest as a dead letter (None).
 
         The copy is confirmed before the delivery is; the notes go into its headers.
         """
 
 
 class DeadLetterQueue(ABC):
-    """What was given up on. Driven by one thread; raises ``BrokerError``."""
+    """
+    What was given up on. Driven by one thread; raises ``BrokerError``.
+
+    As with ``Source``, there is one for RabbitMQ only.
+    """
 
     def __init__(self, urls: Sequence[str], settings: Settings, name: str) -> None:
         self.urls = tuple(urls)
         self.settings = settings
         self.name = name  # The work queue's.
+
+    @classmethod
+    def counts(
+        cls, urls: Sequence[str], settings: Settings, names: Sequence[str]
+    ) -> dict[str, int]:
+        """How many there are now, by the names of the work queues."""
+        found = {}
+        for name in names:
+            with closing(cls(urls, settings, name)) as queue:
+                found[name] = sum(1 for _ in queue.read())
+        return found
 
     @abstractmethod
     def read(self) -> Iterator[Delivery]:
@@ -258,8 +323,16 @@ def shown_url(url: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "(a URL that cannot be parsed)"
+    if has_stray_at(url):
+        # What stands before it may be a part of the password.
+        return "(a URL whose password has characters that are not percent-encoded)"
     if ":" in host:
         host = f"[{host}]"
     user = f"{parts.username}@" if parts.username else ""
     # Not by urlunsplit(), which leaves out the slashes of local://.
     return f"{parts.scheme}://{user}{host}{port}{parts.path}"
+
+
+def has_stray_at(url: str) -> bool:
+    """Whether an @ stands behind the host: a password broke the URL apart."""
+    return "@" in url.partition("://")[2].removeprefix(urlsplit(url).netloc)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from django_strangler.conf import Settings
+from django_strangler.findings import Finding, Level
 
-from .base import Broker, Kind, Outcome, Outgoing
+from .base import Broker, Cause, Kind, Outcome, Outgoing
 from .patterns import matches
 
 
@@ -22,6 +23,12 @@ class _Fault:
     pattern: str
     times: int | None
     accepted: bool
+    cause: Cause
+
+    def outcome(self, event: Outgoing) -> Outcome | None:
+        if self.kind is None:
+            return None
+        return Outcome(event.row, self.kind, self.reason, self.final, cause=self.cause)
 
 
 class MemoryExchange:
@@ -40,9 +47,11 @@ class MemoryExchange:
         """Forget everything: what was sent, queues and faults."""
         with self.changed:
             self.sent: list[Outgoing] = []  # Everything accepted, in order.
+            self.probes: list[Outgoing] = []  # Sent as such, accepted or not.
             self.queues: dict[str, list[Outgoing]] = {}
             self.holding = False
             self.trouble = ""
+            self.blocked = False  # Not ready, and connected all the same.
             self._bindings: list[tuple[str, str]] = []
             self._faults: list[_Fault] = []
 
@@ -61,20 +70,23 @@ class MemoryExchange:
         times: int | None = 1,
         final: bool = False,
         accepted: bool = False,
+        cause: Cause = Cause.LOST,
     ) -> None:
         """
         Report this of the next events that match; of all of them if times is None.
 
         With no kind, no outcome ever comes. ``accepted``: the event arrives all the
-        same, as when only the confirm is lost.
+        same, as when only the confirm is lost. ``cause``: why it is UNKNOWN.
         """
         with self.changed:
-            self._faults.append(_Fault(kind, reason, final, pattern, times, accepted))
+            fault = _Fault(kind, reason, final, pattern, times, accepted, cause)
+            self._faults.append(fault)
 
-    def mend(self, *, trouble: str = "") -> None:
+    def mend(self, *, trouble: str = "", blocked: bool = False) -> None:
         """No more faults from now on; or, with a trouble, no broker is ready."""
         with self.changed:
             self._faults.clear()
+            self.blocked = blocked
             self._set_trouble(trouble)
 
     def hold_outcomes(self) -> None:
@@ -113,9 +125,7 @@ class MemoryExchange:
     def _take(self, event: Outgoing) -> Outcome | None:
         fault = self._next_fault(event)
         if fault is not None and not fault.accepted:
-            return fault.kind and Outcome(
-                event.row, fault.kind, fault.reason, fault.final
-            )
+            return fault.outcome(event)
         if self._bindings:
             fitting = {
                 q for q, pattern in self._bindings if matches(pattern, event.type)
@@ -126,7 +136,7 @@ class MemoryExchange:
                 self.queues[queue].append(event)
         self.sent.append(event)
         if fault is not None:
-            return fault.kind and Outcome(event.row, fault.kind, fault.reason)
+            return fault.outcome(event)
         return Outcome(event.row, Kind.CONFIRMED)
 
     def _next_fault(self, event: Outgoing) -> _Fault | None:
@@ -142,6 +152,18 @@ class MemoryExchange:
 
 class MemoryBroker(Broker):
     """Hands events to a ``MemoryExchange``, which confirms them at once."""
+
+    for_development = True
+
+    @classmethod
+    def inspect(
+        cls, settings: Settings, types: Collection[str], management: str = ""
+    ) -> Iterable[Finding]:
+        yield Finding(
+            Level.TROUBLE,
+            "memory:// forgets every event when the process ends",
+            "Set STRANGLER['BROKER_URL'] to amqp://… or local://",
+        )
 
     def __init__(self, urls: Sequence[str], settings: Settings) -> None:
         super().__init__(urls, settings)
@@ -176,9 +198,14 @@ class MemoryBroker(Broker):
     def trouble(self) -> str:
         return self.exchange.trouble if self._open else "not open"
 
-    def send(self, events: Sequence[Outgoing]) -> None:
+    @property
+    def is_blocked(self) -> bool:
+        return self._open and self.exchange.blocked
+
+    def send(self, events: Sequence[Outgoing], *, probe: bool = False) -> None:
         far = self.exchange
         with far.changed:
+            far.probes += events if probe else ()
             if not self.ready:
                 self._reported += [
                     Outcome(event.row, Kind.UNKNOWN, self.trouble) for event in events

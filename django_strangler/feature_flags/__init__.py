@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from django_strangler.faces import face
 
 if TYPE_CHECKING:
+    from . import buckets
     from .attribution import attributed_to
     from .changes import (
         disable,
@@ -13,18 +16,26 @@ if TYPE_CHECKING:
         hold_ramp,
         include,
         release,
+        release_step,
         resume_ramp,
         rollback,
         set_rollout,
         start_ramp,
     )
+    from .cohorts import Cohort, cohort
     from .decorators import flag_required
-    from .evaluation import counts, evaluate, is_enabled
+    from .evaluation import aevaluate, ais_enabled, counts, evaluate, is_enabled
     from .gates import Decision
+    from .guards import remove_guard, resume, set_guard
 
 __all__ = [
+    "Cohort",
     "Decision",
+    "aevaluate",
+    "ais_enabled",
     "attributed_to",
+    "buckets",
+    "cohort",
     "counts",
     "disable",
     "enable",
@@ -35,35 +46,46 @@ __all__ = [
     "include",
     "is_enabled",
     "release",
+    "release_step",
+    "remove_guard",
+    "resume",
     "resume_ramp",
     "rollback",
+    "set_guard",
     "set_rollout",
     "start_ramp",
 ]
 
-# Resolved when used: django.setup() loads this folder for its models, and would load
-# opentelemetry with it, in every process.
-_HOMES = {
-    "Decision": "gates",
-    "attributed_to": "attribution",
-    "counts": "evaluation",
-    "evaluate": "evaluation",
-    "flag_required": "decorators",
-    "is_enabled": "evaluation",
-}
-
+# django.setup() loads this folder for its models, and would load opentelemetry with
+# it, in every process.
 if not TYPE_CHECKING:  # Or every name would pass for one of these.
-
-    def __getattr__(name: str) -> Any:
-        from importlib import import_module
-
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        home = import_module(f"{__name__}.{_HOMES.get(name, 'changes')}")
-        # Kept: each view asks, and this way round costs as much as an answer.
-        value = globals()[name] = getattr(home, name)
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = face(
+        __name__,
+        {
+            "Cohort": ".cohorts",
+            "Decision": ".gates",
+            "aevaluate": ".evaluation",
+            "ais_enabled": ".evaluation",
+            "attributed_to": ".attribution",
+            "buckets": ".buckets",
+            "cohort": ".cohorts",
+            "counts": ".evaluation",
+            "disable": ".changes",
+            "enable": ".changes",
+            "evaluate": ".evaluation",
+            "exclude": ".changes",
+            "flag_required": ".decorators",
+            "hold_ramp": ".changes",
+            "include": ".changes",
+            "is_enabled": ".evaluation",
+            "release": ".changes",
+            "release_step": ".changes",
+            "remove_guard": ".guards",
+            "resume": ".guards",
+            "resume_ramp": ".changes",
+            "rollback": ".changes",
+            "set_guard": ".guards",
+            "set_rollout": ".changes",
+            "start_ramp": ".changes",
+        },
+    )

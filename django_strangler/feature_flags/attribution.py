@@ -25,6 +25,8 @@ class Attribution:
     why: str = ""
 
 
+MAX_WHY = 500  # Characters: it is a line of the history.
+
 NOBODY = Attribution()
 
 _current: ContextVar[Attribution] = ContextVar("strangler_flags", default=NOBODY)
@@ -45,7 +47,7 @@ def attributed_to(by: Author = None, why: str = "") -> Iterator[None]:
     outer = _current.get()
     who = Attribution(by=outer.by, by_id=outer.by_id) if by is None else _who(by)
     attribution = Attribution(
-        by=who.by, by_id=who.by_id, why=_clean(str(why)) or outer.why
+        by=who.by, by_id=who.by_id, why=_clean(str(why))[:MAX_WHY] or outer.why
     )
     token = _current.set(attribution)
     try:

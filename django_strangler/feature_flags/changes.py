@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.db import models, router, transaction
-from django.utils import timezone
 
-from django_strangler.exceptions import InvalidRamp, UnknownFlag
+from django_strangler.exceptions import UnknownFlag
 
 from . import ramps, rules
 from .attribution import Author, attributed_to
@@ -86,7 +85,13 @@ def exclude(name: str, *users: Subjects, by: Author = None, why: str = "") -> Fl
 
 
 def release(name: str, *users: Subjects, by: Author = None, why: str = "") -> Flag:
-    """Name these users no longer: the percentage decides about them again."""
+    """
+    Name these users no longer: the percentage decides about them again.
+
+    Without users, release the step that a gated ramp holds back, as ``release_step``.
+    """
+    if not users:
+        return release_step(name, by=by, why=why)
     ids = ids_of(users)
     with _changed(name, by, why) as flag:
         flag.included = _without(flag.included, ids)
@@ -96,7 +101,8 @@ def release(name: str, *users: Subjects, by: Author = None, why: str = "") -> Fl
 
 def start_ramp(
     name: str,
-    *steps: tuple[int | str | Decimal | float, ramps.When],
+    *steps: tuple[int | str | Decimal | float, ramps.When] | str,
+    gated: bool = False,
     by: Author = None,
     why: str = "",
 ) -> Flag:
@@ -104,26 +110,42 @@ def start_ramp(
     Let the percentage follow a schedule; an unknown flag is created.
 
     A step is ``(percentage, when)``: an aware datetime, a timedelta after the step
-    before, or None for now. Until the first step the percentage stays as it is.
+    before, or None for now; or all of it as text, ``"25@+7d"``. Until the first step
+    the percentage stays as it is.
+
+    A step of a gated ramp waits for its time and for its evidence: all guards of the
+    flag have seen enough since the last step, and are well. While nobody is in, there
+    is nothing to see, and the time is enough.
     """
     now = ramps.now()
-    ramp = ramps.plan(steps, now=now).to_json()
+    ramp = ramps.plan(steps, now=now)
     with _changed(name, by, why, create=True) as flag:
-        flag.percentage, flag.ramp = flag.rollout(now), ramp
+        flag.percentage = flag.rollout(now)
+        if gated:
+            opened = 0 if flag.percentage else 1
+            ramp = replace(ramp, opened=opened)
+        flag.ramp = ramp.to_json()
+    return flag
+
+
+def release_step(name: str, *, by: Author = None, why: str = "") -> Flag:
+    """Open the next step of a gated ramp now, whatever it waits for."""
+    with _changed(name, by, why or "released") as flag:
+        flag.ramp = ramps.require(flag.ramp, name).open(ramps.now()).to_json()
     return flag
 
 
 def hold_ramp(name: str, *, by: Author = None, why: str = "") -> Flag:
     """Stay at the percentage that the ramp has reached."""
     with _changed(name, by, why) as flag:
-        flag.ramp = _ramp(flag).hold(ramps.now()).to_json()
+        flag.ramp = ramps.require(flag.ramp, name).hold(ramps.now()).to_json()
     return flag
 
 
 def resume_ramp(name: str, *, by: Author = None, why: str = "") -> Flag:
     """Go on with the ramp; what is still to come moves by as long as it was held."""
     with _changed(name, by, why) as flag:
-        flag.ramp = _ramp(flag).resume(ramps.now()).to_json()
+        flag.ramp = ramps.require(flag.ramp, name).resume(ramps.now()).to_json()
     return flag
 
 
@@ -137,7 +159,9 @@ def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
     alias = router.db_for_write(Flag)
     with transaction.atomic(using=alias), attributed_to(by, why or "rollback"):
         FlagVersion.objects.using(alias).renew()
-        last = FlagChange.objects.using(alias).filter(flag=name).first()
+        history = FlagChange.objects.using(alias).filter(flag=name)[:1000]
+        # A line about a guard tells of no other state.
+        last = next((each for each in history if each.before != each.after), None)
         if last is None:
             raise UnknownFlag(f"Nothing is known of a flag {name!r:.120}.")
         flag = Flag.objects.using(alias).filter(name=name).first()
@@ -152,7 +176,7 @@ def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
             # It goes on from where it was, not from where it would be by now.
             ramp = ramps.from_json(flag.ramp)
             if ramp.held_at is None:
-                ramp = ramp.hold(_aware(last.at)).resume(ramps.now())
+                ramp = ramp.hold(ramps.aware(last.at)).resume(ramps.now())
             flag.ramp = ramp.to_json()
         flag.save(using=alias)
     return flag
@@ -203,14 +227,3 @@ def _changed(
             flag = Flag(name=name)
         yield flag
         flag.save(using=alias)
-
-
-def _aware(moment: datetime) -> datetime:
-    # A project without USE_TZ keeps local times.
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
-
-
-def _ramp(flag: Flag) -> ramps.Ramp:
-    if flag.ramp is None:
-        raise InvalidRamp(f"The flag {flag.name!r} has no ramp.")
-    return ramps.from_json(flag.ramp)

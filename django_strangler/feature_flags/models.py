@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+BY_GUARD = "guard ("  # So begins who it was, in the history.
+
+
 class FlagQuerySet(models.QuerySet["Flag"]):
     """Every way to write, each with its history and a new stamp."""
 
@@ -107,6 +110,7 @@ class Flag(models.Model):
     objects = FlagQuerySet.as_manager()
 
     class Meta:
+        app_label = "strangler"
         verbose_name = _("flag")
         verbose_name_plural = _("flags")
         ordering = ["name"]
@@ -200,6 +204,29 @@ class AppendOnlyQuerySet(models.QuerySet["FlagChange"]):
 
     delete.queryset_only = True  # type: ignore[attr-defined]
 
+    def bulk_create(
+        self,
+        objs: Iterable[FlagChange],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[FlagChange]:
+        if update_conflicts:
+            raise AppendOnly("The history of flags cannot be changed.")
+        return super().bulk_create(
+            objs, batch_size, ignore_conflicts, update_conflicts, *args, **kwargs
+        )
+
+    def _raw_delete(self, using: str | None) -> int:
+        raise AppendOnly("The history of flags cannot be deleted.")
+
+    def last_by_person(self, flag: str) -> int:
+        """Its newest line that a person wrote, of the last twenty lines; else 0."""
+        lines = self.filter(flag=flag).order_by("-id")[:20]
+        return next((line.pk for line in lines if line.is_by_person), 0)
+
 
 class FlagChange(models.Model):
     """One change of one flag. No relations: it outlives the flag and the user."""
@@ -215,6 +242,9 @@ class FlagChange(models.Model):
     objects = AppendOnlyQuerySet.as_manager()
 
     class Meta:
+        app_label = "strangler"
+        # Or ``_base_manager`` would be a way around it.
+        base_manager_name = "objects"
         verbose_name = _("flag change")
         verbose_name_plural = _("flag changes")
         ordering = ["-id"]
@@ -226,12 +256,19 @@ class FlagChange(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
             raise AppendOnly("The history of flags cannot be changed.")
+        # Or a row that has the key already would be overwritten.
+        kwargs["force_insert"] = True
         super().save(*args, **kwargs)
 
     def delete(
         self, using: str | None = None, keep_parents: bool = False
     ) -> tuple[int, dict[str, int]]:
         raise AppendOnly("The history of flags cannot be deleted.")
+
+    @property
+    def is_by_person(self) -> bool:
+        """Whether it changed the flag, and no guard did."""
+        return self.before != self.after and not self.by.startswith(BY_GUARD)
 
     @classmethod
     def of(cls, before: dict[str, Any] | None, after: dict[str, Any] | None) -> Self:
@@ -291,3 +328,63 @@ def _flags_were_loaded(raw: bool, using: str, **kwargs: Any) -> None:
     if raw:
         FlagVersion.objects.using(using).renew()
         note_change(connections[using])
+
+
+class Action(models.TextChoices):
+    """What a guard does, the strongest first; none of them raises a flag."""
+
+    OFF = "off", _("off")
+    ROLLBACK = "rollback", _("rollback")
+    HOLD = "hold", _("hold")
+
+
+class Guard(models.Model):
+    """A rule on a flag: these sources, these limits, one of each action."""
+
+    flag = models.CharField(max_length=rules.MAX_NAME)  # Its name.
+    action = models.CharField(max_length=8, choices=Action.choices)
+    sources = models.JSONField()
+    # What of evidence.statistics.Rule is not the default.
+    rule = models.JSONField(default=dict, blank=True)
+    at = models.DateTimeField(db_default=DatabaseNow())
+    by = models.CharField(max_length=255, blank=True)
+    why = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name = _("guard")
+        verbose_name_plural = _("guards")
+        ordering = ["flag", "action"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["flag", "action"], name="strangler_guard_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.flag}: {self.action}"
+
+
+class Incident(models.Model):
+    """From a guard's trip until a person resumes."""
+
+    flag = models.CharField(max_length=rules.MAX_NAME)  # Its name.
+    action = models.CharField(max_length=8, choices=Action.choices)
+    source = models.CharField(max_length=200)
+    ground = models.CharField(max_length=8)
+    text = models.TextField()
+    at = models.DateTimeField(db_default=DatabaseNow())
+    change = models.BigIntegerField()  # The line of history that it wrote.
+    resumed_at = models.DateTimeField(null=True, blank=True)
+    by = models.CharField(max_length=255, blank=True)  # Who resumed.
+    why = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name = _("incident")
+        verbose_name_plural = _("incidents")
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["flag", "resumed_at"], name="strangler_incident_open")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.flag} #{self.pk}"

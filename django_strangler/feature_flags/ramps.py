@@ -1,7 +1,12 @@
-"""A ramp: percentages and the moments from which they hold, a pure function of both."""
+"""
+A ramp: percentages and the moments from which they hold, a pure function of both.
+
+A gated ramp holds back: its steps count only once they have been opened.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -9,12 +14,17 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_naive, make_aware
+
 from django_strangler.exceptions import InvalidRamp, StranglerError
 
 from .rules import check_percentage
 
 # A moment, a pause after the step before, or None: now.
 When: TypeAlias = "datetime | timedelta | None"
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 # A first step "now" was written down a moment ago, perhaps on another host.
 GRACE = timedelta(minutes=1)
@@ -39,12 +49,45 @@ class Ramp:
 
     steps: tuple[Step, ...]
     held_at: datetime | None = None
+    opened: int | None = None  # Of a gated ramp: so many steps.
 
     def percentage(self, now: datetime) -> Decimal | None:
         """The percentage at a moment; None before the first step."""
+        reached = self.reached(now)
+        return reached[-1].percentage if reached else None
+
+    def reached(self, now: datetime) -> list[Step]:
+        """The steps that hold, or held, at a moment."""
         moment = now if self.held_at is None else self.held_at
-        reached = [step.percentage for step in self.steps if step.at <= moment]
-        return reached[-1] if reached else None
+        return [step for step in self.steps[: self.opened] if step.at <= moment]
+
+    def waiting(self, now: datetime) -> Step | None:
+        """The step of a gated ramp whose time has come, and which is not open."""
+        if self.opened is None or self.held_at or self.opened >= len(self.steps):
+            return None
+        step = self.steps[self.opened]
+        return step if step.at <= now else None
+
+    def open(self, now: datetime) -> Ramp:
+        """Open the next step now; those behind it keep their distance."""
+        opened = self.opened
+        if opened is None or opened >= len(self.steps):
+            raise InvalidRamp("The ramp has no step that waits to be opened.")
+        late = now - self.steps[opened].at
+        steps = tuple(
+            step if number < opened else replace(step, at=step.at + late)
+            for number, step in enumerate(self.steps)
+        )
+        return replace(self, steps=steps, opened=opened + 1)
+
+    def step_back(self, now: datetime) -> Ramp | None:
+        """Held as it was before its last step; None if that was its first."""
+        reached = self.reached(now)
+        if len(reached) < 2:
+            return None
+        if self.opened is not None:
+            return replace(self, held_at=now, opened=len(reached) - 1)
+        return replace(self, held_at=reached[-1].at - timedelta(microseconds=1))
 
     def hold(self, now: datetime) -> Ramp:
         """Stay at the percentage of this moment."""
@@ -64,22 +107,26 @@ class Ramp:
             replace(step, at=step.at + pause) if step.at > held_at else step
             for step in self.steps
         )
-        return Ramp(steps=steps)
+        return replace(self, steps=steps, held_at=None)
 
     def to_json(self) -> dict[str, Any]:
         """As the column holds it."""
+        gate = {} if self.opened is None else {"opened": self.opened}
         return {
             "steps": [
                 [each.at.isoformat(), str(each.percentage)] for each in self.steps
             ],
             "held_at": self.held_at and self.held_at.isoformat(),
+            **gate,
         }
 
 
-def plan(steps: Iterable[tuple[Any, When]], *, now: datetime) -> Ramp:
+def plan(steps: Iterable[tuple[Any, When] | str], *, now: datetime) -> Ramp:
     """A ramp of (percentage, when) pairs: "1 now, 5 on Monday, 25 a week later"."""
     planned: list[Step] = []
     for pair in steps:
+        if isinstance(pair, str):
+            pair = parse_step(pair)
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise InvalidRamp(
                 f"{pair!r:.80} is not a step. Write (percentage, when); when is a "
@@ -94,6 +141,37 @@ def plan(steps: Iterable[tuple[Any, When]], *, now: datetime) -> Ramp:
     return _in_order(planned)
 
 
+def parse_step(text: str) -> tuple[str, When]:
+    """A step as it is typed: ``1@now``, ``5@2030-01-07T09:00``, ``25@+7d``."""
+    percentage, _, when = text.partition("@")
+    if when == "now":
+        return percentage, None
+    if pause := re.fullmatch(r"\+(\d{1,6})([mhdw])", when):
+        return percentage, timedelta(**{_UNITS[pause[2]]: int(pause[1])})
+    try:
+        moment = parse_datetime(when)
+    except ValueError:  # It looks like one.
+        moment = None
+    if moment is None:
+        raise InvalidRamp(
+            f"{text!r:.80} is not a step. Give a percentage and its time, such as "
+            "5@now, 25@+2h or 50@2025-03-01T12:30."
+        )
+    return percentage, aware(moment)
+
+
+def require(value: Any, name: str) -> Ramp:
+    """The ramp that a flag must have."""
+    if value is None:
+        raise InvalidRamp(f"The flag {name!r} has no ramp.")
+    return from_json(value)
+
+
+def aware(moment: datetime) -> datetime:
+    """A moment with its zone: a project without USE_TZ keeps local times."""
+    return make_aware(moment) if is_naive(moment) else moment
+
+
 def from_json(value: Any) -> Ramp:
     """The ramp in a column; it may have been written by anybody."""
     try:
@@ -102,6 +180,9 @@ def from_json(value: Any) -> Ramp:
             for at, percentage in value["steps"]
         ]
         held_at = _parse(value["held_at"]) if value.get("held_at") else None
+        opened = value.get("opened")
+        if opened is not None and not 0 <= int(opened) <= len(steps):
+            raise ValueError("opened lies outside of the steps")
     except (
         StranglerError,
         AttributeError,
@@ -114,7 +195,7 @@ def from_json(value: Any) -> Ramp:
             f"{value!r:.120} is not a ramp ({error}). It looks like "
             '{"steps": [["2030-01-07T09:00:00+00:00", "5.00"]], "held_at": null}.'
         ) from error
-    return replace(_in_order(steps), held_at=held_at)
+    return replace(_in_order(steps), held_at=held_at, opened=opened)
 
 
 def _in_order(steps: list[Step]) -> Ramp:
@@ -137,7 +218,8 @@ def _moment(when: Any, previous: datetime, now: datetime) -> datetime:
         return _aware(moment)
     except (AttributeError, OverflowError, TypeError):
         raise InvalidRamp(
-            f"{when!r:.80} is no moment. Pass an aware datetime, a timedelta or None."
+            f"{when!r:.80} is not a moment. Pass an aware datetime, a timedelta or "
+            "None."
         ) from None
 
 

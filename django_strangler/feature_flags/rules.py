@@ -89,6 +89,14 @@ def check_ids(values: Any) -> list[str]:
     return ids
 
 
+def stored_ids(column: Any) -> frozenset[str]:
+    """The ids that a row names; one that was written by hand may hold anything."""
+    # A number among them would silently name nobody.
+    if not isinstance(column, list) or not all(type(each) is str for each in column):
+        raise InvalidSubject(f"{column!r:.80} is not a list of ids as text.")
+    return frozenset(column)
+
+
 def _check_id(value: Any) -> str:
     text = subject_text(value)
     if not 0 < len(text) <= MAX_ID or "\x00" in text or not _is_unicode(text):

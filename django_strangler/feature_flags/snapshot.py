@@ -23,15 +23,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.signals import post_migrate
 
 from django_strangler import conf
-from django_strangler.exceptions import InvalidSubject, StranglerError
+from django_strangler.databases import in_transaction
+from django_strangler.exceptions import StranglerError
 
-from . import ramps
+from . import ramps, rules
 from .buckets import threshold
 from .gates import Rules, Snapshot
 from .models import Flag, FlagVersion
 from .transactions import (
     has_changed_flags,
-    in_transaction,
     last_change,
     own,
     sees_the_latest,
@@ -196,7 +196,8 @@ def _rules(flag: Flag) -> Rules:
         ramp = ramps.from_json(flag.ramp)
         if ramp.held_at is None:
             steps = tuple(
-                (step.at.timestamp(), threshold(step.percentage)) for step in ramp.steps
+                (step.at.timestamp(), threshold(step.percentage))
+                for step in ramp.steps[: ramp.opened]
             )
         else:
             percentage = flag.rollout()
@@ -204,17 +205,10 @@ def _rules(flag: Flag) -> Rules:
         enabled=flag.enabled,
         salt=flag.salt,
         threshold=threshold(percentage),
-        excluded=_ids(flag.excluded),
-        included=_ids(flag.included),
+        excluded=rules.stored_ids(flag.excluded),
+        included=rules.stored_ids(flag.included),
         steps=steps,
     )
-
-
-def _ids(column: Any) -> frozenset[str]:
-    # A number among them would silently name nobody.
-    if not isinstance(column, list) or not all(type(each) is str for each in column):
-        raise InvalidSubject(f"{column!r:.80} is not a list of ids as text.")
-    return frozenset(column)
 
 
 def _forked() -> None:

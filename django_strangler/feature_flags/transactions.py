@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_strangler.databases import in_transaction
+from django_strangler.evidence.counts import counts
+
 if TYPE_CHECKING:  # The models load this; what they do not need, can wait.
     from .gates import Snapshot
 
@@ -57,6 +60,7 @@ class _Changed:
 
 def note_change(connection: BaseDatabaseWrapper) -> None:
     """Called inside the transaction that changed flags, after the change."""
+    counts.cut()  # What was seen before tells of another flag.
     connection.on_commit(_Changed(), robust=True)
     own.forget()
     own.connection = connection
@@ -67,13 +71,6 @@ def has_changed_flags(connection: BaseDatabaseWrapper) -> bool:
     """Whether the open transaction, as far as it is not rolled back, changed flags."""
     hooks = connection.run_on_commit
     return any(isinstance(hook[1], _Changed) for hook in reversed(hooks))
-
-
-def in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a query would be part of a transaction; asked without connecting."""
-    if connection.in_atomic_block:
-        return True
-    return connection.connection is not None and not connection.autocommit
 
 
 def sees_the_latest(connection: BaseDatabaseWrapper) -> bool:

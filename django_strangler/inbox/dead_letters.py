@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from django_strangler.brokers.base import DeadLetterQueue, Delivery
 
-from .decoding import Unreadable, read
+from .decoding import Refused, read
 from .failures import Record
 
 # What differs between two errors of one kind: ids, amounts, addresses in memory.
@@ -36,6 +36,18 @@ class DeadLetter:
     def kind_of_error(self) -> str:
         """The error, without what differs from event to event."""
         return _VARYING.sub("…", self.error.partition("\n")[0])[:120]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """
+        This letter and no other.
+
+        Whoever may publish chooses the id: several letters can have the same.
+        """
+        found = hashlib.sha256(self.delivery.body)
+        for part in (self.name, self.type, self.reason, self.error):
+            found.update(b"\0" + part.encode(errors="replace"))
+        return found.digest()
 
     def is_forgotten(self, inbox_retention: float) -> bool:
         """Whether the inbox may no longer know who has handled it."""
@@ -73,12 +85,12 @@ def letters(queue: DeadLetterQueue, selection: Selection) -> Iterator[DeadLetter
 
 def settle(
     queue: DeadLetterQueue,
-    shown: frozenset[str],
+    shown: Collection[bytes],
     act: Callable[[Delivery], None],
 ) -> Iterator[DeadLetter]:
-    """Requeue or discard each that was shown; others may have come meanwhile."""
+    """Requeue or discard those whose fingerprints were shown, and no others."""
     for letter in letters(queue, Selection()):
-        if letter.name in shown:
+        if letter.fingerprint in shown:
             act(letter.delivery)
             yield letter
 
@@ -92,7 +104,7 @@ def describe(delivery: Delivery) -> DeadLetter:
     name = delivery.id if isinstance(delivery.id, str) and delivery.id else ""
     try:
         published_at = read(delivery, max_bytes=len(delivery.body)).published_at
-    except Unreadable:
+    except Refused:
         published_at = None
     return DeadLetter(
         name=name or f"body-{hashlib.sha256(delivery.body).hexdigest()[:16]}",

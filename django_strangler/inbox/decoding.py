@@ -3,51 +3,83 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django_strangler.brokers.base import Delivery, Outgoing
-from django_strangler.events import Event, Header
+from django_strangler import context, extending
+from django_strangler.brokers.base import FROM_KEY, FROM_USER, Delivery, Outgoing
+from django_strangler.events import JSON, Event, Header, Publisher
+from django_strangler.exceptions import InvalidEvent
+
+from .failures import Reason
 
 # They steer what becomes of the event, so one that cannot be read is no detail.
 _OURS = ("strangler-", "flag-")
+# What the broker notes down on a delivery is no header of the event's.
+_BROKERS = ("x-delivery-count", "x-acquired-count", "x-first-death-", "x-last-death-")
 
 
-class Unreadable(Exception):
-    """A delivery is no event; the text says why."""
+class Refused(Exception):
+    """A delivery is not an event that may be handled; the text says why."""
+
+    def __init__(self, text: str, reason: Reason = Reason.UNREADABLE) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
-def decode(outgoing: Outgoing) -> Event:
-    """The event as a subscriber gets it, from the outbox's row."""
-    return Event(
+class Envelope(NamedTuple):
+    """All of an event but its payload, which is decoded once its turn has come."""
+
+    id: UUID
+    type: str
+    key: str
+    headers: Mapping[str, Header]
+    correlation_id: str
+    published_at: datetime | None
+    source: Publisher
+
+    def event(self, payload: JSON) -> Event:
+        """The event as a subscriber gets it; or ``Refused``, by a validator."""
+        event = Event(**self._asdict(), payload=payload)
+        try:
+            extending.validate(event)
+        except InvalidEvent as error:
+            raise Refused(str(error)) from error
+        return event
+
+
+def envelope_of(outgoing: Outgoing, source: str) -> Envelope:
+    """From the outbox's row, which nobody but this project can have written."""
+    return Envelope(
         id=UUID(outgoing.id),
         type=outgoing.type,
-        payload=json.loads(outgoing.body),
         key=outgoing.key,
         headers=outgoing.headers,
         correlation_id=outgoing.correlation_id,
         published_at=outgoing.published_at,
+        source=Publisher(name=source, vouched=True),
     )
 
 
-def read(delivery: Delivery, *, max_bytes: int) -> Event:
-    """The event as a subscriber gets it, from whatever came; or ``Unreadable``."""
+def read(delivery: Delivery, *, max_bytes: int) -> Envelope:
+    """From whatever came; or ``Refused``."""
     if len(delivery.body) > max_bytes:
-        raise Unreadable(
+        raise Refused(
             f"its body has {len(delivery.body)} bytes, more than MAX_PAYLOAD_BYTES"
         )
     headers = _headers(delivery.headers)
-    return Event(
+    own = (context.PREFIX, *extending.headers)
+    return Envelope(
         id=_id(delivery.id),
         type=_type(delivery),
-        payload=_payload(delivery.body),
         key=str(headers.get("strangler-key", "")),
         headers={
             name: value
             for name, value in headers.items()
-            if not name.startswith("strangler-")
+            if not name.startswith("strangler-") or name.startswith(own)
         },
         correlation_id=(
             delivery.correlation_id if isinstance(delivery.correlation_id, str) else ""
@@ -55,37 +87,66 @@ def read(delivery: Delivery, *, max_bytes: int) -> Event:
         published_at=_published_at(
             headers.get("strangler-published-at"), delivery.timestamp
         ),
+        source=source_of(delivery),
     )
+
+
+def source_of(delivery: Delivery) -> Publisher:
+    """Who published it: a copy says whom the first consumer took it from."""
+    user, app = delivery.user, delivery.app
+    if delivery.is_copy:
+        user = delivery.headers.get(FROM_USER)
+    if isinstance(user, str) and user:
+        return Publisher(name=user, vouched=True)
+    return Publisher(name=app if isinstance(app, str) else "", vouched=False)
+
+
+def decode(body: bytes | str) -> JSON:
+    """The payload, or ``Refused``; NaN and what is beyond a double are no JSON."""
+    try:
+        return json.loads(body, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise Refused("its body is nested too deeply") from None
+    except ValueError as error:  # Not UTF-8, not JSON, a number of 5,000 digits.
+        raise Refused(f"its body is not JSON: {error}"[:300]) from None
 
 
 def _id(value: Any) -> UUID:
     if value is None:
-        raise Unreadable("it has no message id")
+        raise Refused("it has no message id")
     try:
         return UUID(value)
     except (ValueError, AttributeError, TypeError):
-        raise Unreadable(f"its message id {value!r:.100} is no UUID") from None
+        raise Refused(f"its message id {value!r:.100} is not a UUID") from None
 
 
 def _type(delivery: Delivery) -> str:
-    # A retried one comes by its queue's name; its copy was given the type.
-    type = delivery.routing_key if delivery.type is None else delivery.type
+    # A copy comes by its queue's name, and says what it was published with.
+    key = delivery.routing_key
+    if delivery.is_copy:
+        key = delivery.headers.get(FROM_KEY, delivery.type)
+    type = key if delivery.type is None else delivery.type
     if not isinstance(type, str) or not type:
-        raise Unreadable(f"its type {type!r:.100} is no text")
+        raise Refused(f"its type {type!r:.100} is not a text")
+    if type != key:
+        # The broker checks who may use a routing key, and nobody checks the type.
+        raise Refused(
+            f"it says that it is of type {type!r:.100}, and was published with the "
+            f"routing key {key!r:.100}",
+            Reason.MISLABELLED,
+        )
     return type
 
 
-def _payload(body: bytes) -> Any:
-    try:
-        return json.loads(body, parse_constant=_refuse)
-    except RecursionError:
-        raise Unreadable("its body is nested too deeply") from None
-    except ValueError as error:  # Not UTF-8, not JSON, a number of 5,000 digits.
-        raise Unreadable(f"its body is not JSON: {error}"[:300]) from None
+def _no_number(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a number")
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number")
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.40} is larger than any number of 64 bits")
+    return value
 
 
 def _headers(given: Mapping[Any, Any]) -> dict[str, Header]:
@@ -93,14 +154,13 @@ def _headers(given: Mapping[Any, Any]) -> dict[str, Header]:
     headers: dict[str, Header] = {}
     for name, value in given.items():
         if isinstance(name, str) and isinstance(value, (str, int, bool)):
-            headers[name] = value
+            if not name.startswith(_BROKERS):
+                headers[name] = value
         elif str(name).startswith(_OURS):
-            raise Unreadable(
-                f"its header {name!r:.100} is of type {type(value).__name__}"
-            )
+            raise Refused(f"its header {name!r:.100} is of type {type(value).__name__}")
     key = headers.get("strangler-key", "")
     if not isinstance(key, str):
-        raise Unreadable(f"its header 'strangler-key' is of type {type(key).__name__}")
+        raise Refused(f"its header 'strangler-key' is of type {type(key).__name__}")
     return headers
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
 
 from django.db import (
     DataError,
@@ -13,20 +13,26 @@ from django.db import (
     transaction,
 )
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import UUIDField
 
-from django_strangler.clock import now_sql
+from django_strangler import context, counting
+from django_strangler.databases import claim_once, fetch
 from django_strangler.events import Event
+from django_strangler.evidence.noting import note
 from django_strangler.exceptions import BrokenTransaction
 
+from .after_commit import AfterCommit
 from .models import InboxEntry
 from .subscribers import Subscriber
 
-_UUID = UUIDField()
-# Calls of this process by subscriber and outcome: handled, duplicate or failed.
-counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+calls = counting.counter(
+    "subscriber_calls", "handled, duplicate or failed.", ("subscriber", "outcome")
+)
 
 _IN_ERROR = 3  # libpq's PQTRANS_INERROR, in psycopg 2 and 3.
+
+
+class AnotherContent(Exception):
+    """The subscriber has handled an event of this id, which had another content."""
 
 
 class _AlreadyHandled(Exception):
@@ -36,66 +42,130 @@ class _AlreadyHandled(Exception):
 class DatabaseGone(Exception):
     """The database failed, and neither the event nor the subscriber is to blame."""
 
+    def __init__(self, text: str, *, called: bool = False) -> None:
+        super().__init__(text)
+        # Its connection was lost while the subscriber was at work. Once, that is bad
+        # luck; again and again, it is what the subscriber does.
+        self.called = called
+
 
 def inbox_alias() -> str:
     """The database of the inbox, which is where effects happen once."""
     return str(router.db_for_write(InboxEntry))
 
 
-def handle(subscriber: Subscriber, event: Event) -> bool:
+def digest(body: bytes | str) -> bytes:
+    """What the inbox remembers of a body."""
+    return hashlib.sha256(body.encode() if isinstance(body, str) else body).digest()
+
+
+def handle(
+    subscriber: Subscriber, event: Event, body: bytes | str | None = None
+) -> bool:
     """
     Call the subscriber, unless it has handled this event; says whether it was called.
 
     The row comes first, in the transaction of the effect: two deliveries at once wait
-    for each other at the unique index, and the second finds the first one's row.
-    Whatever the subscriber raises leaves neither row nor effect, and is raised; unless
-    the inbox's database is to blame, which is ``DatabaseGone``.
+    for each other at the unique index, and the second finds the first one's row. If
+    that is of another type or body, it raises ``AnotherContent``. Whatever the
+    subscriber raises leaves neither row nor effect, and is raised; unless the inbox's
+    database is to blame, which is ``DatabaseGone``.
     """
     alias = inbox_alias()
     connection = connections[alias]
-    raw = None
+    raw, after = None, AfterCommit()
+    is_outermost = not connection.in_atomic_block
     try:
         _let_atomic_commit(connection)
-        with transaction.atomic(using=alias):
+        # Around the transaction: what waits for the commit needs it, too.
+        with context.restored(event.headers), transaction.atomic(using=alias):
             raw = connection.connection
-            _insert(subscriber, event, connection)
+            _claim(subscriber, event, body, connection)
+            after.begin(connection, is_outermost=is_outermost)
             subscriber.handler(event)
             _check_unbroken(connection, subscriber)
+            after.check(subscriber)
     except _AlreadyHandled:
-        counts[subscriber.name, "duplicate"] += 1
+        calls.add(subscriber.name, "duplicate")
         return False
-    except DatabaseGone:
+    except (DatabaseGone, AnotherContent):
         raise
     except BaseException as error:
-        if _is_gone(connection, raw, error):
-            raise DatabaseGone(str(error)) from error
-        counts[subscriber.name, "failed"] += 1
-        raise
-    counts[subscriber.name, "handled"] += 1
+        if after.is_committed:
+            after.failed(subscriber, error)
+        elif _is_gone(connection, raw, error):
+            raise DatabaseGone(str(error), called=after.has_begun) from error
+        else:
+            calls.add(subscriber.name, "failed")
+            note(f"subscriber:{subscriber.name}", ok=False)
+            raise
+    calls.add(subscriber.name, "handled")
+    note(f"subscriber:{subscriber.name}")
     return True
 
 
-def _insert(
-    subscriber: Subscriber, event: Event, connection: BaseDatabaseWrapper
+def _claim(
+    subscriber: Subscriber,
+    event: Event,
+    body: bytes | str | None,
+    connection: BaseDatabaseWrapper,
 ) -> None:
-    # By hand: the model's own save() costs half as much as everything else together.
-    quote, native = connection.ops.quote_name, connection.features.has_native_uuid_field
-    sql = (
-        f"INSERT INTO {quote(InboxEntry._meta.db_table)} "
-        "(event_id, subscriber, event_type, handled_at) "
-        f"VALUES (%s, %s, %s, {now_sql(connection)})"
-    )
+    """Insert the row, or find out what the one says that is there."""
+    native = connection.features.has_native_uuid_field
     id = event.id if native else event.id.hex
+    content = None if body is None else digest(body)
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [id, subscriber.name, event.type])
-    except IntegrityError as error:
-        raise _AlreadyHandled from error
+        is_new = claim_once(
+            connection,
+            InboxEntry._meta.db_table,
+            values={
+                "event_id": id,
+                "subscriber": subscriber.name,
+                "event_type": event.type,
+                "digest": content,
+            },
+            unique=("event_id", "subscriber"),
+        )
+        if is_new:
+            return
+        type, known = _entry(connection, id, subscriber.name)
     except DataError:
         raise  # What the database cannot hold comes from the event.
+    except IntegrityError as error:
+        # Not the row of this event and subscriber: another rule of the table.
+        raise DatabaseGone(
+            f"the inbox's row cannot be written: {error}. If the sequence of its ids "
+            "is behind the table, strangler_doctor says so"
+        ) from error
     except Error as error:
         # Ours, and right: the server is read-only since a failover, say, or full.
         raise DatabaseGone(str(error)) from error
+    is_same = type in ("", event.type) and (
+        known is None or content is None or bytes(known) == content
+    )
+    if is_same:
+        raise _AlreadyHandled
+    raise AnotherContent(
+        f"{subscriber.name} has handled an event {event.id} of type {type!r:.100} "
+        "whose type or body was another; somebody used the id twice"
+    )
+
+
+def _entry(
+    connection: BaseDatabaseWrapper, id: object, subscriber: str
+) -> tuple[str, bytes | None]:
+    # A locking read where a transaction's snapshot may be older than the row.
+    lock = " LOCK IN SHARE MODE" if connection.vendor == "mysql" else ""
+    table = connection.ops.quote_name(InboxEntry._meta.db_table)
+    rows = fetch(
+        connection,
+        f"SELECT event_type, digest FROM {table} "
+        f"WHERE event_id = %s AND subscriber = %s{lock}",
+        [id, subscriber],
+    )
+    if not rows:
+        raise DatabaseGone("an inbox row was deleted while it was looked at")
+    return rows[0]
 
 
 def _let_atomic_commit(connection: BaseDatabaseWrapper) -> None:

@@ -26,11 +26,14 @@ class InboxEntry(models.Model):
     event_id = models.UUIDField()
     subscriber = models.CharField(max_length=100)
     event_type = models.CharField(max_length=255, db_default="")
+    # SHA-256 of the body; none of rows that an earlier release wrote.
+    digest = models.BinaryField(null=True)
     handled_at = models.DateTimeField(db_default=DatabaseNow())
 
     objects = InboxQuerySet.as_manager()
 
     class Meta:
+        app_label = "strangler"
         verbose_name = _("inbox entry")
         verbose_name_plural = _("inbox entries")
         constraints = [
@@ -52,10 +55,12 @@ class ConsumerProcess(models.Model):
     name = models.CharField(max_length=255)  # Host and process, for people.
     queue = models.CharField(max_length=255)
     patterns = models.TextField(db_default="")  # Its bindings, as far as is known.
+    subscribers = models.TextField(db_default="")  # A line each: name and patterns.
     started_at = models.DateTimeField(db_default=DatabaseNow())
     expires_at = models.DateTimeField(db_default=DatabaseNow())
 
     class Meta:
+        app_label = "strangler"
         verbose_name = _("consumer")
 
     def __str__(self) -> str:

@@ -7,13 +7,15 @@ import inspect
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from django.apps import apps
 
+from django_strangler import extending
 from django_strangler.brokers.patterns import is_pattern, matches
 from django_strangler.events import Event
 from django_strangler.exceptions import InvalidSubscriber
@@ -24,6 +26,7 @@ Handler = Callable[[Event], object]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+LONGEST_DELAY = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,10 @@ class Subscriber:
     patterns: tuple[str, ...]
     flag: str | None
     handler: Handler
+    trusted: tuple[str, ...] | None = None
+    retry_delays: tuple[float, ...] | None = None
+    final_errors: tuple[type[BaseException], ...] = ()
+    contracts: tuple[extending.Contract, ...] = ()  # Of what it is given typed.
 
     def is_bound_to(self, type: str) -> bool:
         """Whether events of this type are routed to it."""
@@ -45,28 +52,50 @@ class Subscriber:
 
 
 def subscribe(
-    *patterns: str, name: str, flag: str | None = None
+    *patterns: str | type,
+    name: str,
+    flag: str | None = None,
+    trusted: Collection[str] | None = None,
+    retry_delays: Iterable[float] | None = None,
+    final_errors: Iterable[type[BaseException]] = (),
 ) -> Callable[[HandlerT], HandlerT]:
     """
     Register a function for all events whose type matches one of the patterns.
 
+    A class that ``contracts.event`` or ``contracts.reads`` has decorated stands for its
+    type, and the function finds an instance in ``event.data``.
+
     ``name`` stands for the function in the inbox: keep it when the function moves. With
     a ``flag``, only events that were published with that flag's decision "on" come.
+    With ``trusted``, only events of these publishers, for whom the broker vouches. It
+    is called again after ``retry_delays``, unless it raises one of ``final_errors``.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidSubscriber(
             f"{name!r:.120} is not a subscriber's name. Use up to 100 lower-case "
             'letters, digits, dots, - and _: name="receipts".'
         )
-    if not patterns or not all(map(is_pattern, patterns)):
+    contracts = tuple(
+        extending.contract_of(each) for each in patterns if isinstance(each, type)
+    )
+    bound = tuple(
+        extending.contract_of(each).type if isinstance(each, type) else each
+        for each in patterns
+    )
+    if not bound or not all(map(is_pattern, bound)):
         raise InvalidSubscriber(
-            f"The subscriber {name!r} has the patterns {patterns!r:.200}. Give at "
+            f"The subscriber {name!r} has the patterns {bound!r:.200}. Give at "
             'least one of dotted words; * is a word and # any number: "payment.*".'
         )
     if flag is not None and not _NAME.fullmatch(flag):
         raise InvalidSubscriber(
             f"The subscriber {name!r} has no flag's name: {flag!r}."
         )
+
+    trusted = _names(name, trusted)
+    delays = _delays(name, retry_delays)
+    errors = _errors(name, final_errors)
+    errors += tuple(one for each in contracts for one in each.final_errors)
 
     def register(handler: HandlerT) -> HandlerT:
         call = getattr(handler, "__call__", None)  # noqa: B004  (an object's method)
@@ -77,11 +106,64 @@ def subscribe(
                 "write it with def, and call async code by asgiref's async_to_sync()."
             )
         registry.add(
-            Subscriber(name=name, patterns=patterns, flag=flag, handler=handler)
+            Subscriber(
+                name=name,
+                patterns=bound,
+                flag=flag,
+                handler=extending.typed(handler, contracts) if contracts else handler,
+                trusted=trusted,
+                retry_delays=delays,
+                final_errors=errors,
+                contracts=contracts,
+            )
         )
         return handler
 
     return register
+
+
+def _names(name: str, given: Collection[str] | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    names = () if isinstance(given, str) else tuple(given)
+    if not names or not all(isinstance(each, str) and each for each in names):
+        raise InvalidSubscriber(
+            f"The subscriber {name!r} trusts {given!r:.200}. Give a list of the "
+            'broker\'s users, trusted=["relay"], or leave it out.'
+        )
+    return names
+
+
+def _delays(name: str, given: Iterable[float] | None) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    try:
+        delays = tuple(map(float, given))
+    except (TypeError, ValueError):
+        delays = (-1.0,)
+    if not all(0.001 <= each <= LONGEST_DELAY for each in delays):
+        raise InvalidSubscriber(
+            f"The subscriber {name!r} has the retry_delays {given!r:.200}. Give "
+            "seconds, each from 0.001 to 30 days: retry_delays=[5, 60, 3600]."
+        )
+    return delays
+
+
+def _errors(
+    name: str, given: Iterable[type[BaseException]]
+) -> tuple[type[BaseException], ...]:
+    one: Any = given
+    errors: tuple[type[BaseException], ...] = (
+        (one,) if isinstance(one, type) else tuple(given)
+    )
+    if not all(
+        isinstance(each, type) and issubclass(each, BaseException) for each in errors
+    ):
+        raise InvalidSubscriber(
+            f"The subscriber {name!r} has the final_errors {given!r:.200}. Give "
+            "classes of exceptions: final_errors=[ObjectDoesNotExist]."
+        )
+    return errors
 
 
 class Registry:
@@ -116,6 +198,15 @@ class Registry:
     def bound_to(self, type: str) -> list[Subscriber]:
         """Those to which events of this type are routed."""
         return [each for each in self.all() if each.is_bound_to(type)]
+
+    def modules_of_the_project(self) -> list[str]:
+        """Where a subscriber of the project's own apps is looked for."""
+        return [
+            f"{config.name}.subscribers"
+            for config in apps.get_app_configs()
+            if not {"site-packages", "dist-packages"} & set(Path(config.path).parts)
+            and config.name.partition(".")[0] != "django_strangler"
+        ]
 
     def _discover(self) -> None:
         for config in apps.get_app_configs():

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
-from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from django.core.management.base import (
-    BaseCommand,
-    CommandError,
-    CommandParser,
-    OutputWrapper,
-)
-from django.db import Error, connections
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error
 
 from django_strangler.exceptions import BrokerUnreachable, StranglerError
 from django_strangler.monitoring.heartbeat import Heartbeat
+
+from .arguments import alias, whole_number
 
 UNREACHABLE = 4
 
@@ -45,15 +40,21 @@ class StranglerCommand(BaseCommand):
 
     def add_database_argument(self, parser: CommandParser, **options: Any) -> None:
         """``--database``, as Django's own commands have it."""
-        parser.add_argument("--database", metavar="ALIAS", type=_alias, **options)
+        parser.add_argument("--database", metavar="ALIAS", type=alias, **options)
 
     def add_monitoring_arguments(self, parser: CommandParser) -> None:
         """What lets others see from outside whether a process works."""
         parser.add_argument(
             "--metrics-port",
-            type=_port,
+            type=whole_number(1, 65535),
             metavar="PORT",
             help="Serve metrics for Prometheus there.",
+        )
+        parser.add_argument(
+            "--metrics-host",
+            default="127.0.0.1",
+            metavar="ADDRESS",
+            help="Where Prometheus may ask from: 0.0.0.0 is from any other host.",
         )
         parser.add_argument(
             "--heartbeat-file",
@@ -63,7 +64,7 @@ class StranglerCommand(BaseCommand):
         )
 
     @contextmanager
-    def measured(self, port: int | None, **what: Any) -> Iterator[None]:
+    def measured(self, port: int | None, host: str, **what: Any) -> Iterator[None]:
         """Serve metrics meanwhile, on a thread of their own, if there is a port."""
         if port is None:
             yield
@@ -75,9 +76,9 @@ class StranglerCommand(BaseCommand):
                 "--metrics-port needs: pip install 'django-strangler[prometheus]'"
             ) from error
         try:
-            close = metrics.serve(port, **what)
+            close = metrics.serve(port, host, **what)
         except OSError as error:
-            raise CommandError(f"The port {port} cannot be had: {error}") from error
+            raise CommandError(f"{host}:{port} cannot be opened: {error}") from error
         try:
             yield
         finally:
@@ -90,61 +91,16 @@ class StranglerCommand(BaseCommand):
         try:
             return Heartbeat(path, parts).beat
         except OSError as error:
-            raise CommandError(f"The heartbeat file cannot be had: {error}") from error
+            raise CommandError(
+                f"The heartbeat file cannot be written: {error}"
+            ) from error
 
     def confirmed(self, question: str, *, ask: bool) -> bool:
         """Ask before doing it, unless told not to."""
         if not ask:
             return True
         if not sys.stdin.isatty():
-            raise CommandError("Nobody is there to ask. Pass --no-input to go on.")
+            raise CommandError(
+                "There is no terminal to ask on. Pass --no-input to go on."
+            )
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 65535:
-        raise ArgumentTypeError(f"{text} is not from 1 to 65535")
-    return value
-
-
-def _alias(text: str) -> str:
-    if text not in connections:
-        raise ArgumentTypeError(f"there is no database {text!r} in DATABASES")
-    return text
-
-
-class Progress:
-    """A bar with rate and time left on a terminal; nothing anywhere else."""
-
-    WIDTH = 30
-
-    def __init__(self, out: OutputWrapper | TextIO, total: int) -> None:
-        self._out = out
-        self._total = total
-        self._started = time.monotonic()
-        self._drawn = 0.0
-        self.is_shown = out.isatty()
-
-    def _write(self, text: str) -> None:
-        # Django's wrapper ends each write with a new line, unless told not to.
-        if isinstance(self._out, OutputWrapper):
-            self._out.write(text, ending="")
-        else:
-            self._out.write(text)
-        self._out.flush()
-
-    def show(self, done: int, *, last: bool = False) -> None:
-        """Draw how far it is, ten times a second at most."""
-        now = time.monotonic()
-        if not self.is_shown or (now - self._drawn < 0.1 and not last):
-            return
-        self._drawn = now
-        total = max(self._total, done)
-        rate = done / max(now - self._started, 0.001)
-        full = self.WIDTH * done // total if total else self.WIDTH
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        bar = "█" * full + "·" * (self.WIDTH - full)
-        end = "\n" if last else ""
-        text = f"\r{bar} {done:,} of {total:,}, {rate:,.0f}/s{left}\033[K{end}"
-        self._write(text)

@@ -1,4 +1,4 @@
-"""Stopping a process on a signal, and in time, whatever hangs."""
+"""Stopping a process on a signal, and in time, even when something hangs."""
 
 from __future__ import annotations
 

@@ -89,6 +89,7 @@ class Migration(migrations.Migration):
                 ("after", models.JSONField(null=True)),
             ],
             options={
+                "base_manager_name": "objects",
                 "verbose_name": "flag change",
                 "verbose_name_plural": "flag changes",
                 "ordering": ["-id"],

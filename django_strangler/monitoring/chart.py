@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from .traffic import COUNTED, MINUTES, Traffic
 
@@ -30,15 +31,17 @@ class Chart:
     line: str  # The points of a polyline.
     top: str  # What the upper edge stands for.
     summary: str
+    first: str  # The time at which the drawing begins.
+    last: str  # And that at which its last minute did.
     width: int = WIDTH
     height: int = HEIGHT
     bar_width: int = SLOT - 3
     slot_width: int = SLOT
 
 
-def draw(traffic: Traffic) -> Chart:
+def draw(traffic: Traffic, *, until: datetime) -> Chart:
     """
-    Lay an hour out.
+    Lay an hour out, whose last minute began ``until``.
 
     When a backlog is drained, thousands are confirmed in a minute. Its bar is cut, or
     all the others would be flat.
@@ -57,8 +60,7 @@ def draw(traffic: Traffic) -> Chart:
     ):
         left = slot * SLOT
         points += [f"{left},{y(published)}", f"{left + SLOT},{y(published)}"]
-        ago = MINUTES - slot
-        when = f"{ago} minutes ago" if ago > 1 else "the last minute"
+        when = f"{until - timedelta(minutes=MINUTES - 1 - slot):%H:%M}"
         bars.append(
             Bar(
                 x=left + 1,
@@ -73,8 +75,10 @@ def draw(traffic: Traffic) -> Chart:
     return Chart(
         bars=tuple(bars),
         line=" ".join(points),
-        top=_counted(top),
+        top=f"{_counted(top)} a minute",
         summary=_summary(traffic),
+        first=f"{until - timedelta(minutes=MINUTES - 1):%H:%M}",
+        last=f"{until:%H:%M}",
     )
 
 

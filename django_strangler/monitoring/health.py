@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
-from django.db import Error, connections, router, transaction
+from django.contrib.auth.decorators import login_not_required
+from django.db import Error, connections, transaction
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from django_strangler import conf
-from django_strangler.outbox.models import OutboxEvent
-from django_strangler.outbox.troubles import Trouble
+from django_strangler.announcing import Announcer
+from django_strangler.outbox.models import outbox_alias
 
 from .recent import recent
 from .verdict import Reason, Verdict, unhealthy, verdict
@@ -22,9 +23,9 @@ logger = logging.getLogger("django_strangler.monitoring")
 
 _View: TypeAlias = Callable[[HttpRequest], JsonResponse]
 
-LOOK_EVERY = 1.0  # Seconds: whoever asks more often gets the same answer.
+LOOK_EVERY = 1.0  # Seconds; a question that comes sooner gets the same answer.
 
-_trouble = Trouble(logger, over="The database answers health again")
+_trouble = Announcer(logger)
 
 
 def _outside_transactions(view: _View) -> _View:
@@ -34,14 +35,16 @@ def _outside_transactions(view: _View) -> _View:
     return view
 
 
+@login_not_required
 @_outside_transactions
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
-    """This process answers. Asks nobody else, so nobody else can make it fail."""
+    """This process answers. It asks no other, so no other can make it fail."""
     return JsonResponse({"status": "ok"})
 
 
+@login_not_required
 @_outside_transactions
 @never_cache
 @require_safe
@@ -57,11 +60,11 @@ def ready(request: HttpRequest) -> JsonResponse:
 
 def _look() -> Verdict:
     try:
-        state = recent(router.db_for_write(OutboxEvent), seconds=LOOK_EVERY)
+        state = recent(outbox_alias(), seconds=LOOK_EVERY)
     except Error as error:
-        _trouble.comes(f"The database does not answer health: {error}")
+        _trouble.once("database", "The database does not answer health: %s", error)
         return unhealthy(Reason("The database does not answer", "The log says why."))
-    _trouble.is_away()
+    _trouble.over("database", "The database answers health again.", calm=2.0)
     return verdict(state, conf.current())
 
 

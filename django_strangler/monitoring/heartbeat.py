@@ -15,14 +15,14 @@ class Heartbeat:
     """
     One file for all that must move.
 
-    Its time is that of the last beat of whoever has not beaten for longest.
+    Its time is the last beat of the part that has not beaten for longest.
     """
 
     def __init__(self, path: Path, parts: Iterable[str]) -> None:
         self._path = path
         # Nothing has moved yet, but it had no time to.
         self._last = dict.fromkeys(parts, time.time())
-        self._path.touch()
+        self._touch()
 
     def beat(self, part: str) -> None:
         """This part moves."""
@@ -33,5 +33,11 @@ class Heartbeat:
         oldest = min(self._last.values())
         # A file that cannot be touched is for the probe to notice; work goes on.
         with suppress(OSError):
-            self._path.touch()  # Somebody may have tidied up.
-            os.utime(self._path, (oldest, oldest))
+            self._touch()  # It may have been tidied up.
+            os.utime(self._path, (oldest, oldest), follow_symlinks=False)
+
+    def _touch(self) -> None:
+        # In a folder that others may write to, a link could lead anywhere.
+        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        os.close(os.open(self._path, flags, 0o644))
+        os.utime(self._path, follow_symlinks=False)

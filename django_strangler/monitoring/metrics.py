@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from bisect import bisect_left
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import accumulate
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from typing import TYPE_CHECKING, Any, cast
 
-from django.db import Error, connections, router
+from django.db import Error, connections
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -23,56 +20,30 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from django_strangler import signals
-from django_strangler.brokers import Broker, Outgoing
+from django_strangler import counting
+from django_strangler.announcing import Announcer
+from django_strangler.brokers import Broker
 from django_strangler.brokers.base import Source
+from django_strangler.databases import own_connection
 from django_strangler.feature_flags import evaluation
 from django_strangler.inbox import handling
 from django_strangler.inbox.consumer import Consumer
 from django_strangler.outbox import insertion
-from django_strangler.outbox.models import OutboxEvent
+from django_strangler.outbox.models import Pause, outbox_alias
 from django_strangler.outbox.relay import Relay
-from django_strangler.outbox.timeouts import own_connection
 
+from . import letters  # noqa: F401  (Its gauge.)
 from .recent import recent
+from .scrapes import ScrapeServer
 from .state import COUNTED, State
 
+if TYPE_CHECKING:
+    from .tally import Tally
+
+logger = logging.getLogger("django_strangler.monitoring")
+_trouble = Announcer(logger)
+
 LOOK_EVERY = 5.0  # Seconds: so seldom, at most, the database is asked.
-BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
-
-
-class Tally:
-    """Counts what relays of this process tell by signals."""
-
-    def __init__(self) -> None:
-        self.confirmed = 0
-        self.parked: Counter[str] = Counter()
-        self.took = [0] * (len(BUCKETS) + 1)
-        self.seconds = 0.0
-        self.host_ahead = 0.0  # Events are published by the database's clock.
-
-    def listen(self) -> None:
-        """From now on."""
-        signals.events_confirmed.connect(self._confirmed, weak=False)
-        signals.events_parked.connect(self._parked, weak=False)
-
-    def ignore(self) -> None:
-        """Listen no more."""
-        signals.events_confirmed.disconnect(self._confirmed)
-        signals.events_parked.disconnect(self._parked)
-
-    def _confirmed(self, sender: object, events: Sequence[Outgoing], **_: Any) -> None:
-        now, took = time.time() - self.host_ahead, self.took
-        for event in events:
-            seconds = max(0.0, now - event.published_at.timestamp())
-            took[bisect_left(BUCKETS, seconds)] += 1
-            self.seconds += seconds
-        self.confirmed += len(events)
-
-    def _parked(
-        self, sender: object, events: Sequence[Outgoing], reason: str, **_: Any
-    ) -> None:
-        self.parked[reason] += len(events)
 
 
 class StranglerCollector(Collector):
@@ -89,11 +60,13 @@ class StranglerCollector(Collector):
         relays: Sequence[Relay] = (),
         consumer: Consumer | None = None,
         tally: Tally | None = None,
+        own: bool = False,  # Look over connections of its own, which notice silence.
     ) -> None:
-        self._databases = _outbox() if databases is None else tuple(databases)
+        self._databases = (outbox_alias(),) if databases is None else tuple(databases)
         self._relays = relays  # May still grow.
         self._consumer = consumer
         self._tally = tally
+        self._own = own
 
     def describe(self) -> list[Metric]:
         """Nothing: to be registered must cost no query."""
@@ -102,9 +75,9 @@ class StranglerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics."""
         yield from self._of_the_database()
-        yield from _of_any_process()
+        yield from _counted()
         if self._tally is not None:
-            yield from _of_relays(self._tally, self._relays)
+            yield from _of_relays(self._relays)
             yield from _of_links([relay.broker for relay in self._relays])
         if self._consumer is not None:
             yield from _of_consumer(self._consumer)
@@ -115,7 +88,8 @@ class StranglerCollector(Collector):
         found: dict[str, dict[Any, float]] = {name: {} for name in _STATE}
         for alias in self._databases:
             try:
-                state = recent(alias, seconds=LOOK_EVERY)
+                with self._connected(alias):
+                    state = recent(alias, seconds=LOOK_EVERY)
             except Error:
                 connections[alias].close_if_unusable_or_obsolete()
                 up[alias,] = 0
@@ -129,68 +103,46 @@ class StranglerCollector(Collector):
         for name, (text, *labels) in _STATE.items():
             yield _gauge(name, text, [*_DATABASE, *labels], found[name])
 
-
-class _Quiet(WSGIRequestHandler):
-    timeout = 10.0  # Seconds, for a client that asks nothing.
-
-    def log_message(self, *args: Any) -> None:
-        """Scrapes are no news."""
+    def _connected(self, alias: str) -> AbstractContextManager[None]:
+        return own_connection(connections[alias]) if self._own else nullcontext()
 
 
 def serve(
     port: int,
+    host: str = "127.0.0.1",
     *,
     databases: Iterable[str] = (),
     relays: Sequence[Relay] | None = None,
     consumer: Consumer | None = None,
 ) -> Callable[[], None]:
-    """Serve on this port, on a thread of its own; returns how to end that."""
-    aliases = tuple(databases) or _outbox()
-    tally = None if relays is None else Tally()
+    """Serve on this port, on threads of its own; returns how to end that."""
+    tally = None
+    if relays is not None:
+        from .tally import Tally  # Elsewhere its counters would show nothing but 0.
+
+        tally = Tally()
     registry = CollectorRegistry(auto_describe=True)
     registry.register(
         StranglerCollector(
-            aliases,
+            tuple(databases) or None,
             relays=() if relays is None else relays,
             consumer=consumer,
             tally=tally,
+            own=True,
         )
     )
     ProcessCollector(registry=registry)
-    metrics = make_wsgi_app(registry)
-
-    def answer(environ: dict[str, Any], start: Any) -> Any:
-        for alias in aliases:
-            with suppress(Error):  # The collector tells it.
-                connections[alias].ensure_connection()  # One that stays open.
-        return metrics(environ, start)
-
-    server = make_server("", port, answer, handler_class=_Quiet)
-
-    def work() -> None:
-        with ExitStack() as stack:
-            for alias in aliases:
-                stack.enter_context(own_connection(connections[alias]))
-            server.serve_forever(poll_interval=0.1)
-
-    threading.Thread(target=work, name="strangler-metrics", daemon=True).start()
+    server = ScrapeServer(host, port, make_wsgi_app(registry))
+    server.start()
     if tally is not None:
         tally.listen()
 
     def close() -> None:
-        # Elsewhere: it waits for a scrape, and that perhaps for a database that hangs.
-        stopping = threading.Thread(target=server.shutdown, daemon=True)
-        stopping.start()
-        stopping.join(1.0)
-        server.server_close()
         if tally is not None:
             tally.ignore()
+        server.stop()
 
     return close
-
-
-def _outbox() -> tuple[str, ...]:
-    return (str(router.db_for_write(OutboxEvent)),)
 
 
 _DATABASE = ["database"]
@@ -198,6 +150,12 @@ _STATE = {  # What a look tells: the text, and labels beside the database's.
     "pending_events": (f"Not confirmed, not parked; counted up to {COUNTED}.",),
     "oldest_due_seconds": ("For how long the oldest due event has waited.",),
     "parked_events": (f"Set aside, by reason; counted up to {COUNTED}.", "reason"),
+    "held_seconds": (
+        "For how long a type has been held, by why; at most 200.",
+        "type",
+        "cause",
+    ),
+    "active_pauses": ("What people have paused, by what it is.", "scope"),
     "live_relays": ("Relays that hold their lease.",),
     "held_lanes": ("Lanes that live relays hold; 32 are all.",),
     "live_consumers": ("Consumers, by queue.", "queue"),
@@ -213,10 +171,14 @@ def _values(state: State) -> dict[str, Mapping[Any, float]]:
     for consumer in state.live_consumers:
         consumers[consumer.queue,] += 1
     live = state.live_relays
+    pauses: Counter[Any] = Counter({(scope,): 0 for scope in Pause.Scope.values})
+    pauses.update((each.scope,) for each in state.paused)
     return {
         "pending_events": {(): state.pending},
         "oldest_due_seconds": {(): state.oldest_due or 0.0},
         "parked_events": parked,
+        "held_seconds": {(each.type, each.cause): each.age for each in state.held},
+        "active_pauses": pauses,
         "live_relays": {(): len(live)},
         "held_lanes": {(): sum(relay.lanes for relay in live)},
         "live_consumers": consumers,
@@ -240,36 +202,42 @@ _counter = partial(_family, CounterMetricFamily)
 _gauge = partial(_family, GaugeMetricFamily)
 
 
-def _of_any_process() -> Iterator[Metric]:
-    text = "Written to the outbox by this process, rolled back later or not."
-    yield _counter("events_published", text, [], {(): insertion.written})
-    calls, decisions = handling.counts.copy(), evaluation.counts()
-    text = "handled, duplicate or failed."
-    yield _counter("subscriber_calls", text, ["subscriber", "outcome"], calls)
-    yield _counter(
-        "flag_decisions", "on, off or default.", ["flag", "outcome"], decisions
-    )
+# Shown from the start, also where nothing of the kind has happened yet.
+_ALWAYS = (insertion.published, handling.calls, evaluation.decisions)
 
 
-def _of_relays(tally: Tally, relays: Sequence[Relay]) -> Iterator[Metric]:
-    parked = {(reason,): count for reason, count in tally.parked.copy().items()}
+def _counted() -> Iterator[Metric]:
+    """What this process has counted, by all of its modules that are loaded."""
+    for name, metric in counting.registered().items():
+        try:
+            yield _shown(metric)
+        except Exception as error:  # noqa: BLE001  One gauge must not end a scrape.
+            _trouble.warning(name, "The metric %r cannot be read: %r", name, error)
+
+
+def _shown(metric: counting.Metric) -> Metric:
+    if isinstance(metric, counting.Histogram):
+        family = HistogramMetricFamily(
+            f"strangler_{metric.name}", metric.text, labels=metric.labels
+        )
+        limits = [*(str(float(each)) for each in metric.buckets), "+Inf"]
+        for labels, (counts, total) in metric.values().items():
+            buckets = list(zip(limits, accumulate(counts), strict=True))
+            family.add_metric(labels, buckets, sum_value=total)
+        return family
+    make = _counter if isinstance(metric, counting.Counter) else _gauge
+    values = cast("counting.Counter | counting.Gauge", metric).values()
+    return make(metric.name, metric.text, metric.labels, values)
+
+
+def _of_relays(relays: Sequence[Relay]) -> Iterator[Metric]:
     totals = [relay.totals for relay in relays]
     failures = {
         ("rejected",): sum(each.retried for each in totals),
         ("unknown",): sum(each.unknown for each in totals),
     }
-    yield _counter("events_confirmed", "By the broker.", [], {(): tally.confirmed})
-    yield _counter("events_parked", "Set aside, by reason.", ["reason"], parked)
     text = "rejected: tried again later; unknown: not the event's fault, sent again."
     yield _counter("failures", text, ["kind"], failures)
-    counts = list(accumulate(tally.took))
-    limits = [*(str(float(each)) for each in BUCKETS), "+Inf"]
-    yield HistogramMetricFamily(
-        "strangler_publish_to_confirm_seconds",
-        "From publishing to the broker's confirm, by the database's clock.",
-        buckets=list(zip(limits, counts, strict=True)),
-        sum_value=tally.seconds,
-    )
 
 
 def _of_consumer(consumer: Consumer) -> Iterator[Metric]:
@@ -285,8 +253,7 @@ def _of_consumer(consumer: Consumer) -> Iterator[Metric]:
 def _of_links(links: Sequence[Broker | Source]) -> Iterator[Metric]:
     if not links:
         return
-    # What blocks is connected, and says so.
-    blocked = any(link.trouble.startswith("blocked") for link in links)
+    blocked = any(link.is_blocked for link in links)
     connected = blocked or all(link.ready for link in links)
     yield _gauge("broker_connected", "The broker is connected.", [], {(): connected})
     yield _gauge("broker_blocked", "The broker takes nothing.", [], {(): blocked})

@@ -1,4 +1,4 @@
-"""How things stood a moment ago: whoever asks often, costs nothing."""
+"""How things stood a moment ago, so that asking often costs nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _looks: dict[str, tuple[float, State | str]] = {}
 _looking = threading.Lock()
 
 
-def recent(using: str = "default", *, seconds: float) -> State:
+def recent(using: str, *, seconds: float) -> State:
     """
     How things stood up to so many seconds ago. Raises what the database raises.
 

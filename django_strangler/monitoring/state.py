@@ -7,24 +7,29 @@ a bounded number of rows, and the other tables have a few.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler.clock import now_sql, seconds_until_sql, stored
+from django_strangler.databases import fetch
+from django_strangler.inbox.consumer_row import LENGTH
 from django_strangler.inbox.models import ConsumerProcess
-from django_strangler.inbox.presence import LENGTH
 from django_strangler.outbox.dialect import in_index_order
 from django_strangler.outbox.leases import GRACE
-from django_strangler.outbox.models import Lane, OutboxEvent, RelayProcess
+from django_strangler.outbox.models import (
+    HeldType,
+    Lane,
+    OutboxEvent,
+    Pause,
+    RelayProcess,
+)
 
 COUNTED = 10_000  # Rows; of more, it is only known that there are more.
 SEARCHED = 200  # Rows among which the oldest due one is looked for.
-SHOWN = 200  # Processes.
+SHOWN = 200  # Processes, held types, pauses.
 REMEMBERED = 7 * 86400  # Seconds for which a queue without a consumer is missed.
 
 
@@ -59,6 +64,31 @@ class ConsumerState:
     patterns: tuple[str, ...]
     alive: bool
     heartbeat: float
+    age: float  # Seconds since it started.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldState:
+    """A type that the broker does not take: only probes of it are sent."""
+
+    type: str
+    cause: str
+    reason: str
+    tries: int  # Probes that were refused.
+    age: float  # Seconds since it is held.
+    next_probe: float  # Seconds until then; negative: a relay is late.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseState:
+    """What a person has told all relays not to send."""
+
+    id: int
+    scope: str
+    name: str
+    by: str
+    why: str
+    age: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +103,8 @@ class State:
     relays: tuple[RelayState, ...]
     relay_seen: bool  # Ever.
     consumers: tuple[ConsumerState, ...]
+    held: tuple[HeldState, ...]  # The longest first.
+    paused: tuple[PauseState, ...]
     host_ahead: float  # Seconds that this host's clock is ahead of the database's.
 
     @property
@@ -91,14 +123,14 @@ class State:
         return min(sum(each.count for each in self.parked), COUNTED)
 
 
-def look(using: str = "default") -> State:
+def look(using: str) -> State:
     """Read how things stand. Raises what the database raises."""
     connection = connections[using]
     connection.ensure_connection()  # Or that would count as a difference of clocks.
     now = datetime.now(timezone.utc)
     sums: dict[str, float] = {"due": -1.0}
     parked = []
-    rows = _fetch(connection, _outbox(connection), [stored(now, connection)])
+    rows = fetch(connection, _outbox(connection), [stored(now, connection)])
     for what, reason, type, count, seconds in rows:
         if what == "parked":
             newest = max(0.0, float(seconds))
@@ -112,6 +144,7 @@ def look(using: str = "default") -> State:
         elif count:
             sums["due"] = max(sums["due"], float(seconds))
     counted = sum(each.count for each in parked)
+    held, paused = _left_out(connection)
     return State(
         pending=min(int(sums["pending"]), COUNTED),
         more_pending=sums["pending"] > COUNTED,
@@ -121,6 +154,8 @@ def look(using: str = "default") -> State:
         relays=_relays(connection),
         relay_seen=bool(sums["lanes"]),
         consumers=_consumers(connections[router.db_for_write(ConsumerProcess)]),
+        held=held,
+        paused=paused,
         host_ahead=sums["clock"],
     )
 
@@ -170,7 +205,7 @@ def _order(connection: BaseDatabaseWrapper, known: int, way: str = "") -> str:
 def _relays(connection: BaseDatabaseWrapper) -> tuple[RelayState, ...]:
     quote = connection.ops.quote_name
     left = seconds_until_sql(connection, "expires_at")
-    rows = _fetch(
+    rows = fetch(
         connection,
         f"SELECT name, steady, length, {left}, (SELECT COUNT(*) FROM "
         f"{quote(Lane._meta.db_table)} AS lane WHERE lane.relay = relay.token) "
@@ -194,9 +229,10 @@ def _relays(connection: BaseDatabaseWrapper) -> tuple[RelayState, ...]:
 def _consumers(connection: BaseDatabaseWrapper) -> tuple[ConsumerState, ...]:
     left = seconds_until_sql(connection, "expires_at")
     table = connection.ops.quote_name(ConsumerProcess._meta.db_table)
-    rows = _fetch(
+    rows = fetch(
         connection,
-        f"SELECT name, queue, patterns, {left} FROM {table} "
+        f"SELECT name, queue, patterns, {left}, "
+        f"-({seconds_until_sql(connection, 'started_at')}) FROM {table} "
         # A queue that was given up on purpose must not be an alarm for ever.
         f"WHERE expires_at > {now_sql(connection, str(-REMEMBERED))} "
         f"ORDER BY expires_at DESC LIMIT {SHOWN}",
@@ -208,15 +244,45 @@ def _consumers(connection: BaseDatabaseWrapper) -> tuple[ConsumerState, ...]:
             patterns=tuple(patterns.split()),
             alive=left > 0,
             heartbeat=max(0.0, LENGTH - float(left)),
+            age=float(age),
         )
-        for name, queue, patterns, left in rows
+        for name, queue, patterns, left, age in rows
     )
 
 
-def _fetch(
-    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any] = ()
-) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, list(params))
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+def _left_out(
+    connection: BaseDatabaseWrapper,
+) -> tuple[tuple[HeldState, ...], tuple[PauseState, ...]]:
+    """What no relay sends: a few rows, in one statement."""
+    quote = connection.ops.quote_name
+    held_types, pauses = quote(HeldType._meta.db_table), quote(Pause._meta.db_table)
+    age = f"-({seconds_until_sql(connection, 'since')})"
+    rows = fetch(
+        connection,
+        "SELECT * FROM (SELECT 'held' AS a, 0 AS b, type AS c, cause AS d, "
+        f"reason AS e, '' AS f, tries AS g, {age} AS h, "
+        f"{seconds_until_sql(connection, 'probe_at')} AS i "
+        f"FROM {held_types} WHERE NOT parks ORDER BY since LIMIT {SHOWN}) AS held "
+        "UNION ALL SELECT * FROM (SELECT 'paused' AS a, id AS b, name AS c, "
+        f"scope AS d, why AS e, {quote('by')} AS f, 0 AS g, {age} AS h, 0 AS i "
+        f"FROM {pauses} WHERE ended_at IS NULL "
+        f"ORDER BY since LIMIT {SHOWN}) AS paused",
+    )
+    held, paused = [], []
+    for what, id, name, kind, text, by, tries, seconds, until in rows:
+        if what == "held":
+            each = HeldState(
+                type=name,
+                cause=kind,
+                reason=text,
+                tries=tries,
+                age=max(0.0, float(seconds)),
+                next_probe=float(until),
+            )
+            held.append(each)
+        else:
+            age_of = max(0.0, float(seconds))
+            paused.append(
+                PauseState(id=id, scope=kind, name=name, by=by, why=text, age=age_of)
+            )
+    return tuple(held), tuple(paused)

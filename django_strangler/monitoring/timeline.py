@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,8 @@ from django.db.models import Q
 from django_strangler.inbox.handling import inbox_alias
 from django_strangler.inbox.models import InboxEntry
 from django_strangler.outbox.models import OutboxEvent
+
+from .letters import Found
 
 NEAR = 10_000  # Events before and after, among which those of a key are looked for.
 SHOWN = 10  # Of these on either side, and of subscribers five times as many.
@@ -22,13 +24,13 @@ class Moment:
 
     what: str
     detail: str = ""
-    at: datetime | None = None  # None: nobody wrote it down.
+    at: datetime | None = None  # None: it was not written down.
     mood: str = ""  # "good" or "bad", where it is either.
 
 
-def timeline(event: OutboxEvent) -> list[Moment]:
-    """From publishing to the subscribers, as far as the tables know."""
-    return [*_sending(event), *_handling(event)]
+def timeline(event: OutboxEvent, dead: Iterable[Found] = ()) -> list[Moment]:
+    """From publishing to the subscribers, as far as tables and queues know."""
+    return [*_sending(event), *_handling(event), *_failing(dead)]
 
 
 def _sending(event: OutboxEvent) -> Iterator[Moment]:
@@ -60,6 +62,17 @@ def _handling(event: OutboxEvent) -> Iterator[Moment]:
             detail=entry.subscriber,
             at=entry.handled_at,
             mood="good",
+        )
+
+
+def _failing(dead: Iterable[Found]) -> Iterator[Moment]:
+    for each in dead:
+        times = "once" if each.times == 1 else f"{each.times} times"
+        yield Moment(
+            what=f"failed {times}, a dead letter of {each.queue}:",
+            detail=each.error,
+            at=each.last,
+            mood="bad",
         )
 
 

@@ -9,6 +9,7 @@ Confirmed events are counted in the index, up to ``COUNTED`` a minute.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from django.db import connections
@@ -26,21 +27,26 @@ LONGEST = 27  # No hour has more events than two to the power of this.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """One number per minute, the last minute last."""
+    """One number per minute of the clock, the one that has just begun last."""
 
     published: tuple[int, ...]
     confirmed: tuple[int, ...]  # COUNTED means: so many, or more.
     step: int = 1  # How many each published event that was seen stands for.
 
 
-def look(using: str) -> Traffic:
-    """The last hour, by the database's clock."""
+def look(using: str, *, into: float = 60.0) -> Traffic:
+    """
+    The last hour, by the database's clock.
+
+    ``into`` seconds of the last minute are over. So the minutes can be the clock's, and
+    a drawing of them does not move with every look.
+    """
     connection = connections[using]
     table = connection.ops.quote_name(OutboxEvent._meta.db_table)
     age = f"-({seconds_until_sql(connection, 'published_at')})"
     confirmed, last, older = {}, 0, [LONGEST]
     with connection.cursor() as cursor:
-        cursor.execute(_counts_and_edges(connection, table, age), [])
+        cursor.execute(_counts_and_edges(connection, table, age, into), [])
         for what, number, value in cursor.fetchall():
             if what == "confirmed":
                 confirmed[number] = int(value)
@@ -51,24 +57,30 @@ def look(using: str) -> Traffic:
         width = 2 ** min(older)
         step = 1 if width <= EXACT else -(-width // SAMPLED)
         cursor.execute(
-            f"SELECT FLOOR(({age}) / 60), COUNT(*) FROM {table} "
+            f"SELECT FLOOR(({age} + {60 - into:.3f}) / 60), COUNT(*) FROM {table} "
             f"WHERE {_grid(last, width, step)} GROUP BY 1",
             [],
         )
-        published = {int(ago): count * step for ago, count in cursor.fetchall()}
+        published: Counter[int] = Counter()
+        for ago, count in cursor.fetchall():
+            # A clock that was set back has published in the future.
+            published[max(0, int(ago))] += count * step
     return Traffic(
         published=_per_minute(published), confirmed=_per_minute(confirmed), step=step
     )
 
 
-def _counts_and_edges(connection: BaseDatabaseWrapper, table: str, age: str) -> str:
+def _counts_and_edges(
+    connection: BaseDatabaseWrapper, table: str, age: str, into: float
+) -> str:
     """
     The confirmed of each minute, the last id, and how old those before it are.
 
     Of the latter, each is twice as far away as the one before; the first that is older
     than an hour bounds the hour.
     """
-    now = [now_sql(connection, str(-60 * ago)) for ago in range(MINUTES + 1)]
+    began = [0.0, *(into + 60 * ago for ago in range(MINUTES))]
+    now = [now_sql(connection, f"{-seconds:.3f}") for seconds in began]
     last = f"(SELECT MAX(id) FROM {table})"
     return " UNION ALL ".join(
         [

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import enum
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from django_strangler import conf
+from django_strangler.brokers import Cause
+from django_strangler.brokers.patterns import matches
+from django_strangler.outbox.held import UNROUTABLE
+from django_strangler.outbox.models import Pause
 
-from .state import State
+from .state import ConsumerState, HeldState, Parked, PauseState, State
+
+NAMED = 20  # Held types, and pauses, that get a sentence each.
+_TODO = {  # What a person does about a type that is held.
+    Cause.NACKED.value: "Make room in its queue, or bring its nodes back",
+    Cause.OVERDUE.value: "Bring the nodes of its queue back",
+    Cause.FORBIDDEN.value: "Let the relay's user write to the exchange",
+    Cause.NODE_FAULT.value: "Look at the broker's log",
+    UNROUTABLE: "Bind its queue before its events are parked",
+}
+_RESUME = {
+    Pause.Scope.TYPE.value: "--resume",
+    Pause.Scope.KEY.value: "--resume-key",
+    Pause.Scope.ALL.value: "--resume-all",
+}
 
 
 class Reason(NamedTuple):
@@ -21,29 +42,57 @@ class Reason(NamedTuple):
         return f"{self.what}. {self.todo}"
 
 
+class Mood(enum.Enum):
+    """How well it is."""
+
+    FINE = "fine"
+    CONCERN = "concern"  # Events flow, and somebody has to look at something.
+    TROUBLE = "trouble"  # Events do not flow.
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Whether events flow."""
 
     sentence: str  # How things are.
-    reasons: tuple[Reason, ...] = ()  # Why they do not.
+    reasons: tuple[Reason, ...] = ()  # Why events do not flow.
+    concerns: tuple[Reason, ...] = ()  # What waits for a person all the same.
 
     @property
     def ready(self) -> bool:
         """Events flow."""
         return not self.reasons
 
+    @property
+    def mood(self) -> Mood:
+        """The worst of it."""
+        if self.reasons:
+            return Mood.TROUBLE
+        return Mood.CONCERN if self.concerns else Mood.FINE
 
-def verdict(state: State, settings: conf.Settings) -> Verdict:
+
+def verdict(
+    state: State,
+    settings: conf.Settings,
+    dead_letters: Mapping[str, int] = MappingProxyType({}),  # By queue.
+) -> Verdict:
     """Judge a look."""
     reasons = (
         *_trouble_with_relays(state),
         *_trouble_with_age(state, settings.unhealthy_after),
         *_trouble_with_parking(state, settings.unhealthy_after),
     )
+    concerns = (
+        *_due_without_a_relay(state),
+        *_held(state.held),
+        *_paused(state.paused),
+        *_wanted_again(state),
+        *_parked(state, settings.unhealthy_after),
+        *_dead(dead_letters),
+    )
     if reasons:
-        return unhealthy(*reasons)
-    return Verdict(sentence=f"Events flow: {_shown(state)}.")
+        return replace(unhealthy(*reasons), concerns=concerns)
+    return Verdict(sentence=_sentence(state), concerns=concerns)
 
 
 def unhealthy(*reasons: Reason) -> Verdict:
@@ -75,23 +124,140 @@ def _trouble_with_relays(state: State) -> Iterator[Reason]:
 def _trouble_with_age(state: State, most: float) -> Iterator[Reason]:
     if state.oldest_due is None or state.oldest_due <= most:
         return
-    yield Reason(
-        f"The oldest due event waits for {span(state.oldest_due)}",
-        "Look at the relay's log, or run: manage.py strangler_doctor"
-        if state.live_relays
-        else "No relay lives: run manage.py drain_outbox",
-    )
+    if not state.live_relays:
+        todo = "No relay lives: run manage.py drain_outbox"
+    elif state.held or state.paused:
+        todo = "See first what is held or paused"
+    else:
+        todo = "Look at the relay's log, or run: manage.py strangler_doctor"
+    yield Reason(f"The oldest due event waits for {span(state.oldest_due)}", todo)
 
 
 def _trouble_with_parking(state: State, within: float) -> Iterator[Reason]:
     fresh = [each for each in state.parked if each.newest <= within]
-    if not fresh:
-        return
-    kinds = ", ".join(f"{each.type} ({each.reason})" for each in fresh[:3])
-    yield Reason(
-        f"Events are being parked: {kinds}{', …' if len(fresh) > 3 else ''}",
-        "Mend the cause, then run: manage.py replay_events --type '#'",
+    if fresh:
+        yield Reason(
+            f"Events are being parked: {_kinds(fresh)}",
+            f"Mend the cause, then run: {_replay(fresh)}",
+        )
+
+
+def _parked(state: State, within: float) -> Iterator[Reason]:
+    old = [
+        each
+        for each in state.parked
+        if each.newest > within and wants_again(state, each) is None
+    ]
+    if old:
+        count = sum(each.count for each in old)
+        more = "More than " if state.more_parked else ""
+        are = "event is" if count == 1 else "events are"
+        yield Reason(
+            f"{more}{count:,} {are} parked: {_kinds(old)}",
+            f"Mend the cause, then run: {_replay(old)}",
+        )
+
+
+def _held(types: Sequence[HeldState]) -> Iterator[Reason]:
+    for each in types[:NAMED]:
+        why = (each.reason or each.cause).rstrip(".")
+        yield Reason(
+            f"The type {each.type!r} is held for {span(each.age)}: {why}",
+            f"{_TODO.get(each.cause, 'Mend the cause')}; it opens by itself, and is "
+            f"tried again in {span(each.next_probe)}",
+        )
+    if len(types) > NAMED:
+        yield Reason(
+            f"{len(types) - NAMED} more types are held", "Mend the first ones' cause"
+        )
+
+
+def _paused(pauses: Sequence[PauseState]) -> Iterator[Reason]:
+    for each in pauses[:NAMED]:
+        what = f"The {each.scope} {each.name!r}" if each.name else "Everything"
+        by, why = f" by {each.by}" * bool(each.by), f": {each.why}" * bool(each.why)
+        name = f" {shlex.quote(each.name)}" if each.name else ""
+        yield Reason(
+            f"{what} is paused for {span(each.age)}{by}{why.rstrip('.')}",
+            f"To go on: manage.py drain_outbox {_RESUME[each.scope]}{name}",
+        )
+    if len(pauses) > NAMED:
+        yield Reason(
+            f"{len(pauses) - NAMED} more pauses are active",
+            "They are listed in the admin",
+        )
+
+
+def wants_again(state: State, parked: Parked) -> ConsumerState | None:
+    """A consumer that has bound its queue since these were parked for want of one."""
+    if parked.reason != UNROUTABLE:
+        return None
+    for each in state.live_consumers:
+        # One that was there before has evidently not got the binding.
+        if each.age < parked.newest and any(
+            matches(pattern, parked.type) for pattern in each.patterns
+        ):
+            return each
+    return None
+
+
+def again(parked: Parked, consumer: ConsumerState) -> Reason:
+    """A replay would now succeed."""
+    are = "event" if parked.count == 1 else "events"
+    return Reason(
+        f"{parked.count:,} {are} {parked.type!r} parked as unroutable: the queue "
+        f"{consumer.queue!r} wants them since {span(consumer.age)}",
+        f"A replay would now succeed: {_replay([parked])}",
     )
+
+
+def _wanted_again(state: State) -> Iterator[Reason]:
+    for each in state.parked:
+        if consumer := wants_again(state, each):
+            yield again(each, consumer)
+
+
+def _due_without_a_relay(state: State) -> Iterator[Reason]:
+    if state.oldest_due is not None and not state.live_relays:
+        events = "1 event waits" if state.pending == 1 else f"{_pending(state)} wait"
+        yield Reason(
+            f"No relay runs, and {events}", "Start one: manage.py drain_outbox"
+        )
+
+
+def _dead(letters: Mapping[str, int]) -> Iterator[Reason]:
+    for queue, count in sorted(letters.items()):
+        if count:
+            are = "1 dead letter is" if count == 1 else f"{count:,} dead letters are"
+            yield Reason(
+                f"{are} in the queue {queue!r}",
+                f"See why: manage.py dead_letters --queue {queue}",
+            )
+
+
+def _kinds(groups: Sequence[Parked]) -> str:
+    kinds = ", ".join(f"{each.type} ({each.reason})" for each in groups[:3])
+    return f"{kinds}{', …' if len(groups) > 3 else ''}"
+
+
+def _replay(groups: Sequence[Parked]) -> str:
+    # What is named is replayed, and nothing that was parked for another reason.
+    more = ", and so on" if len(groups) > 1 else ""
+    first = groups[0]
+    return f"manage.py replay_events --type {first.type} --reason {first.reason}{more}"
+
+
+def _sentence(state: State) -> str:
+    if state.live_relays:
+        return f"Events flow: {_shown(state)}."
+    if state.oldest_due is not None:
+        return f"Events wait: {_shown(state)}."
+    return f"No event waits, and no relay runs now: {_shown(state)}."
+
+
+def _pending(state: State) -> str:
+    more = "more than " if state.more_pending else ""
+    return f"{more}{state.pending:,} events"
 
 
 def _shown(state: State) -> str:
@@ -100,7 +266,8 @@ def _shown(state: State) -> str:
     if state.oldest_due is not None:
         parts.append(f"the oldest due for {span(state.oldest_due)}")
     live = len(state.live_relays)
-    parts.append("1 relay lives" if live == 1 else f"{live} relays live")
+    if live:
+        parts.append("1 relay lives" if live == 1 else f"{live} relays live")
     if state.parked:
         more = "more than " if state.more_parked else ""
         parts.append(f"{more}{state.parked_count:,} parked")

@@ -7,13 +7,14 @@ most one event of a key is under way; those behind it wait here, or in the table
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import itertools
+from collections import deque
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from django_strangler.brokers.base import Outgoing
 
-from .rows import Due
+from .rows import FOREVER, Due
 
 
 class Hold(NamedTuple):
@@ -21,15 +22,18 @@ class Hold(NamedTuple):
 
     until: float
     lane: int
-    type: str
     is_due: bool  # Kept back for the broker's sake; its own time has come.
+
+
+HELD_AT_MOST = 20_000
 
 
 class Backlog:
     """Events read and not yet marked; knows no database, broker or clock."""
 
-    def __init__(self, *, capacity: int) -> None:
+    def __init__(self, *, capacity: int, held_at_most: int = HELD_AT_MOST) -> None:
         self._capacity = capacity  # Of events that wait behind others of their key.
+        self._held_at_most = held_at_most  # Of keys; the table knows of the others.
         self._ready: deque[Outgoing] = deque()
         self._waiting: dict[str, deque[Outgoing]] = {}
         self._waiting_count = 0
@@ -40,7 +44,9 @@ class Backlog:
         self.sent: dict[int, Outgoing] = {}
         self.sent_bytes = 0
         self.confirmed: list[Outgoing] = []  # By the broker, not yet marked.
-        self.has_more = True  # The table may hold events that could be sent now.
+        # What has come free: the table has more of these keys, or these rows.
+        self.freed: set[str | int] = set()
+        self.has_forgotten = False  # And only a read of everything finds what.
 
     # What there is
 
@@ -63,11 +69,6 @@ class Backlog:
     def held(self) -> int:
         """How many keys and rows are held."""
         return len(self._held)
-
-    def types_held(self) -> set[str]:
-        """Those to which much of what is held belongs."""
-        counts = Counter(hold.type for hold in self._held.values())
-        return {type for type, count in counts.items() if 10 * count >= self.held}
 
     @property
     def holds_due(self) -> bool:
@@ -100,25 +101,53 @@ class Backlog:
             event.lane in lanes for event in self.confirmed
         )
 
+    def is_kept_back(self, event: Outgoing) -> bool:
+        """Whether its key, or the row of one without, is held or has one under way."""
+        key = event.order_key
+        return (key or event.row) in self._held or key in self._busy
+
     # What happens
 
-    def add(self, due: Iterable[Due], now: float) -> None:
-        """Take in what was read, lowest id first."""
+    def add(
+        self, due: Iterable[Due], now: float, without_types: Collection[str] = ()
+    ) -> int:
+        """
+        Take in what was read, lowest id first; says how many can be sent in time.
+
+        An event that may not be sent now stops those behind it.
+        """
+        taken = 0
+        stopped: set[str] = set()
         for event, wait in due:
             key = event.order_key
-            if key in self._held:
+            if key in stopped or (key or event.row) in self._held:
                 continue
-            if key in self._busy:
-                self._add_behind(event, wait)
+            if event.type in without_types:
+                stopped.add(key)
+            elif key in self._busy:
+                taken += self._add_behind(event, wait)
             elif wait > 0:
-                # It waits for its next attempt, and its key with it.
-                self._held[key or event.row] = Hold(
-                    now + wait, event.lane, event.type, False
-                )
+                stopped.add(key)
+                self._wait_for_next_attempt(event, now, wait)
             else:
                 if key:
                     self._busy[key] = event.row
                 self._ready.append(event)
+                taken += 1
+            stopped.discard("")
+        return taken
+
+    def crowd(self, keys: Iterable[str]) -> None:
+        """The table has more of these keys than was read."""
+        self._crowded |= self._busy.keys() & set(keys)
+
+    def start(self, events: Iterable[Outgoing]) -> None:
+        """These are sent by a way of their own: each is the oldest of its key."""
+        for event in events:
+            if event.order_key:
+                self._busy[event.order_key] = event.row
+            self.sent[event.row] = event
+            self.sent_bytes += event.size
 
     def take(self, count: int, size: int) -> list[Outgoing]:
         """The next events to send: at most ``count``, and ``size`` bytes of bodies."""
@@ -137,7 +166,8 @@ class Backlog:
         """
         It is under way no more; None if it was not.
 
-        What became of it comes next: ``confirm``, ``finish``, ``hold`` or ``drop``.
+        What became of it comes next: ``confirm``, ``finish``, ``hold``, ``leave`` or
+        ``drop``.
         """
         event = self.sent.pop(row, None)
         if event is not None:
@@ -166,25 +196,56 @@ class Backlog:
         del self._busy[key]
         if key in self._crowded:
             self._crowded.discard(key)
-            self.has_more = True
+            self.freed.add(key)
 
     def hold(self, event: Outgoing, until: float, *, is_due: bool = False) -> None:
         """Keep it and its key back; what waits behind it is read again later."""
         self._free(event)
-        self._held[event.order_key or event.row] = Hold(
-            until, event.lane, event.type, is_due
-        )
+        self._held[event.order_key or event.row] = Hold(until, event.lane, is_due)
 
     def drop(self, event: Outgoing) -> None:
         """Forget it and what waits behind it; the table has them."""
         self._free(event)
-        self.has_more = True
+        self.freed.add(event.order_key or event.row)
+
+    def leave(self, event: Outgoing) -> None:
+        """Forget it and what waits behind it, which all wait for its type."""
+        self._free(event)
+
+    def drop_types(self, types: Collection[str]) -> None:
+        """These are not to be sent now: forget them, and what waits behind them."""
+        ready, self._ready = self._ready, deque()
+        for event in ready:
+            if event.type in types:
+                self._free(event)
+            else:
+                self._ready.append(event)
+        for key, queue in list(self._waiting.items()):
+            kept = deque(
+                itertools.takewhile(lambda each: each.type not in types, queue)
+            )
+            self._waiting_count -= len(queue) - len(kept)
+            if kept:
+                self._waiting[key] = kept
+            else:
+                del self._waiting[key]
+
+    def drop_keys(self, keys: Collection[str]) -> None:
+        """Nothing more of these is to be sent now."""
+        ready, self._ready = self._ready, deque()
+        for event in ready:
+            if event.order_key in keys:
+                self._free(event)
+            else:
+                self._ready.append(event)
+        for key in self._waiting.keys() & set(keys):
+            self._waiting_count -= len(self._waiting.pop(key))
 
     def release(self, now: float) -> None:
         """Let go of what was held long enough."""
         for held in [held for held, hold in self._held.items() if hold.until <= now]:
             del self._held[held]
-            self.has_more = True
+            self.freed.add(held)
 
     def forget_unsent(self, lanes: Collection[int] | None = None) -> None:
         """Drop what has not been sent, of these lanes or of all: it is read again."""
@@ -206,7 +267,7 @@ class Backlog:
         self._busy = {event.order_key: event.row for event in under_way}
         self._busy.pop("", None)
         self._crowded &= self._busy.keys()
-        self.has_more = True
+        self.has_forgotten = True
 
     def forget_lanes(self, lanes: Collection[int]) -> None:
         """These are another relay's now: let go of what is held there as well."""
@@ -215,10 +276,16 @@ class Backlog:
             held: hold for held, hold in self._held.items() if hold.lane not in lanes
         }
 
-    def _add_behind(self, event: Outgoing, wait: float) -> None:
+    def _wait_for_next_attempt(self, event: Outgoing, now: float, wait: float) -> None:
+        # Its key waits with it; with too many of them, only the table knows.
+        if wait < FOREVER and len(self._held) < self._held_at_most:
+            held = event.order_key or event.row
+            self._held[held] = Hold(now + wait, event.lane, False)
+
+    def _add_behind(self, event: Outgoing, wait: float) -> bool:
         key = event.order_key
         if key in self._crowded:
-            return
+            return False
         queue = self._waiting.get(key)
         # A fair share: a few crowded keys must not fill the memory for all others.
         fair = self._capacity // (len(self._waiting) + 1)
@@ -227,11 +294,12 @@ class Backlog:
         # One that has to wait for its next attempt cannot just take its turn.
         if full or wait > 0 or (queue is not None and len(queue) >= share):
             self._crowded.add(key)
-            return
+            return False
         if queue is None:
             queue = self._waiting[key] = deque()
         queue.append(event)
         self._waiting_count += 1
+        return True
 
     def _free(self, event: Outgoing) -> None:
         key = event.order_key

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from django.apps import apps
 from django.apps.config import AppConfig
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage
 from django.db import connections, router
 
 from django_strangler.exceptions import ConfigurationError
@@ -26,7 +25,6 @@ Put this into DATABASES[%r]:
     },"""
 
 
-@register(Tags.compatibility)
 def check_sqlite(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -63,54 +61,64 @@ def _is_wal(name: str) -> bool:
         return False
 
 
-@register(Tags.compatibility)
-def check_idempotency(
+def check_broker_for_production(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """E002: idempotency keys are used, and rows are deleted once confirmed."""
-    # Here: checks are registered in every process, and run in few.
+    """W005 to W008: what is right on a laptop, and wrong in production."""
     from django_strangler import conf
+    from django_strangler.brokers import broker_class
 
     try:
-        if conf.current().retention:
-            return []
+        settings = conf.current()
+        found = broker_class(settings.broker_url)
     except ConfigurationError:
         return []  # E001 says so.
-    return [
-        Error(
-            f"{place} publishes with an idempotency_key, but STRANGLER['RETENTION'] is "
-            "0: the key is forgotten as soon as its event is confirmed.",
-            hint="Set RETENTION to as long as a repetition may come: 7 days, say.",
-            id="strangler.E002",
+    if found.for_development:
+        return [
+            checks.Warning(
+                f"STRANGLER['BROKER_URL'] is {found.destination(settings)}: events "
+                "reach no other process. Without the key it is local://.",
+                hint='Set "BROKER_URL": "amqps://user@host/vhost", or silence this '
+                "check if that is meant.",
+                id="strangler.W005",
+            )
+        ]
+    return [each for url in settings.broker_url for each in _of_url(url)]
+
+
+def _of_url(url: str) -> Iterator[CheckMessage]:
+    try:
+        parts = urlsplit(url)
+        host, user = parts.hostname or "localhost", unquote(parts.username or "guest")
+    except ValueError:
+        return  # The relay says so.
+    if parts.scheme not in ("amqp", "amqps") or "external" in parts.query:
+        return
+    if parts.password:
+        yield checks.Warning(
+            "STRANGLER['BROKER_URL'] holds a password, which Django's error reports "
+            "show: they mask by the name of a setting.",
+            hint="Put it into STRANGLER['BROKER_PASSWORD'].",
+            id="strangler.W008",
         )
-        for app in apps.get_app_configs()
-        if not {"site-packages", "dist-packages"} & set(Path(app.path).parts)
-        and app.name != "django_strangler"
-        for place in _uses_of_idempotency_keys(Path(app.path))
-    ]
-
-
-def _uses_of_idempotency_keys(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.rglob("*.py")):
-        try:
-            source = path.read_text(encoding="utf-8")
-            # Parsing is slow, and hardly any file holds the words.
-            if "idempotency_key" not in source or "publish_event" not in source:
-                continue
-            tree = ast.parse(source)
-        except (OSError, SyntaxError, ValueError):
-            continue  # Nothing that runs.
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and _publishes_with_a_key(node):
-                yield f"{path}:{node.lineno}"
-
-
-def _publishes_with_a_key(call: ast.Call) -> bool:
-    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
-    return name == "publish_event" and any(
-        keyword.arg == "idempotency_key"
-        and not (
-            isinstance(keyword.value, ast.Constant) and keyword.value.value is None
+    if user == "guest":
+        yield checks.Warning(
+            f"The user for RabbitMQ on {host!r} is guest, who may do everything.",
+            hint="Give the relay a user of its own; see RabbitMQ in production.",
+            id="strangler.W006",
         )
-        for keyword in call.keywords
-    )
+    if parts.scheme == "amqp" and not _is_this_host(host):
+        yield checks.Warning(
+            f"amqp:// sends the password and every event to {host!r} unencrypted.",
+            hint="Use amqps://, or silence this check if the network is encrypted.",
+            id="strangler.W007",
+        )
+
+
+def _is_this_host(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -10,14 +10,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler.clock import now_sql
 
-from .models import INDEX, INDEX_NAME, OutboxEvent
+from .models import INDEX, INDEX_NAME, KEY_INDEX_NAME, OutboxEvent
 
 LARGE = 16 * 1024  # Bodies over this are fetched when their turn comes.
 
 
 def id_list(rows: Iterable[int]) -> str:
     """As text, not as parameters: databases limit the number of those."""
-    return ",".join(map(str, rows))
+    return ",".join(map(str, map(int, rows)))
 
 
 def in_index_order(vendor: str, known: int) -> tuple[str, ...]:
@@ -61,6 +61,11 @@ class Dialect:
         )
         # Or SQLite, once it has statistics, walks over every confirmed row.
         self.by_queue = f" INDEXED BY {INDEX_NAME}" if vendor == "sqlite" else ""
+        # Of a part of the queue, MariaDB would walk over all, or the primary key.
+        hints = {"sqlite": " INDEXED BY {}", "mysql": " FORCE INDEX ({})"}
+        hint = hints.get(vendor, "")
+        self.by_part_of_queue = hint.format(INDEX_NAME)
+        self.by_key = hint.format(KEY_INDEX_NAME)
         # Or the optimizer reads a small table from end to end, waiting for publishers.
         self.by_id = " FORCE INDEX (PRIMARY)" if vendor == "mysql" else ""
 
@@ -79,16 +84,43 @@ class Dialect:
             return f"{column} = ANY('{{{ids}}}'::bigint[])"
         return f"{column} IN ({ids})"
 
-    def not_rows(self, rows: Collection[int]) -> str:
+    def not_rows(self, rows: Collection[int], row: str = "") -> str:
         """All but these rows."""
         if not rows:
             return ""
         if self._vendor == "postgresql":
-            # One constant is parsed quicker than thousands, and is hashed.
-            return f" AND id <> ALL('{{{id_list(rows)}}}'::bigint[])"
+            # One constant is parsed quicker than thousands, and is hashed; as a
+            # subquery also by PostgreSQL 14.
+            given = f"SELECT UNNEST('{{{id_list(rows)}}}'::bigint[])"
+            return f" AND {row}id NOT IN ({given})"
         # The sum keeps MariaDB from making a thousand ranges of it.
-        column = "(id + 0)" if self._vendor == "mysql" else "id"
+        column = f"({row}id + 0)" if self._vendor == "mysql" else f"{row}id"
         return f" AND {column} NOT IN ({id_list(rows)})"
+
+    def unconfirmed(self, row: str) -> str:
+        """For the index by key; the other conditions fit no index."""
+        if self._vendor == "mysql":
+            return f"{row}.confirmed_at IS NULL"
+        null = f"{row}.confirmed_at IS NULL"
+        if self._vendor == "postgresql":
+            null = f"({null}) IS TRUE"
+        return f"{null} AND {row}.{self.key} <> ''"
+
+    def same_key(self, row: str, other: str) -> str:
+        """Whether both have the same key, and not only look alike."""
+        same = f"{row}.{self.key} = {other}.{self.key}"
+        if self._vendor == "mysql":
+            exact = "CAST(CONVERT({}.{} USING utf8mb4) AS BINARY)"
+            same += (
+                f" AND {exact.format(row, self.key)} = {exact.format(other, self.key)}"
+            )
+        return same
+
+    def look_alikes(self, keys: Collection[str]) -> tuple[str, Any]:
+        """As ``among_keys``, by index: with the keys come those that look alike."""
+        if self._vendor == "mysql":
+            return f"{self.key} IN %s", tuple(keys)
+        return self.among_keys(keys)
 
     def not_types(self, types: Collection[str]) -> str:
         """All but these types, which are the parameters."""

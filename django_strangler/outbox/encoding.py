@@ -48,13 +48,9 @@ def encode(payload: JSON, *, limit: int) -> str:
     return body
 
 
-def same_json(one: str, other: str) -> bool:
-    """Whether two encoded payloads say the same, their names in whatever order."""
-    return one == other or _canonical(one) == _canonical(other)
-
-
-def _canonical(body: str) -> str:
-    # As text again: to Python, 1 == 1.0 == True.
+def canonical(body: str) -> str:
+    """The same text for payloads that say the same, their names in whatever order."""
+    # As text: to Python, 1 == 1.0 == True.
     return json.dumps(json.loads(body), sort_keys=True)
 
 

@@ -17,6 +17,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_strangler import counting
 from django_strangler.clock import aware, now_sql, stored
 from django_strangler.events import Event, Header
 
@@ -25,7 +26,10 @@ from .models import OutboxEvent
 ROWS = 500  # Per statement; fewer where a database allows fewer parameters.
 BYTES = 4 * 1024 * 1024  # Well under MariaDB's max_allowed_packet.
 
-written = 0  # Rows, by this process, whether they were committed or not.
+published = counting.counter(
+    "events_published",
+    "Written to the outbox by this process, rolled back later or not.",
+)
 
 
 class Row(NamedTuple):
@@ -157,15 +161,13 @@ def _params(row: Row) -> list[Any]:
 def _execute(
     connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], rows: int
 ) -> list[datetime | None]:
-    global written
     # As the ORM does: whoever catches this error inside atomic() cannot go on.
     with (
         transaction.mark_for_rollback_on_error(using=connection.alias),
         connection.cursor() as cursor,
     ):
         cursor.execute(sql, params)
-        # Without a lock: between reading and writing it, CPython switches no threads.
-        written += rows
+        published.add(n=rows)
         if not connection.features.can_return_columns_from_insert:
             return [None] * rows
         return [aware(time, connection) for (time,) in cursor.fetchall()]

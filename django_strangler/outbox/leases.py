@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -19,10 +19,12 @@ from uuid import UUID, uuid4
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q, QuerySet
 
-from django_strangler.clock import DatabaseNow, seconds_until_sql
+from django_strangler.clock import DatabaseNow, seconds_until_sql, since_boot
 
+from .held import HeldType
 from .lanes import LANES
-from .models import Lane, RelayProcess
+from .models import HeldType as Held
+from .models import Lane, Pause, RelayProcess
 
 logger = logging.getLogger("django_strangler.outbox.leases")
 
@@ -46,6 +48,15 @@ class Other(NamedTuple):
     left: float  # Seconds until its lease runs out; what is not valid has 0 or less.
 
 
+class Seen(NamedTuple):
+    """What is held, and what is paused, when the lanes were looked at."""
+
+    types: dict[str, HeldType]
+    paused_types: frozenset[str]
+    paused_keys: frozenset[str]
+    everything: bool
+
+
 class Leases:
     """This relay's hold on lanes. Driven by the relay's loop; no thread of its own."""
 
@@ -56,7 +67,7 @@ class Leases:
         length: float,
         steady: bool = True,
         name: str = "",
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = since_boot,
     ) -> None:
         self.length = length
         self.steady = steady
@@ -66,6 +77,7 @@ class Leases:
         # To be given back once they are quiet.
         self.leaving: frozenset[int] = frozenset()
         self.held_by_others = 0
+        self.seen: Seen | None = None  # By the last look; the relay takes it.
         self._connection = connection
         self._alias = connection.alias
         self._monotonic = monotonic
@@ -239,30 +251,60 @@ class Leases:
             )
 
     def _read(self) -> tuple[dict[int, UUID | None], list[Other]]:
-        """Lanes and relays in one statement."""
+        """Lanes, relays, what is held and what is paused, in one statement."""
         quote = self._connection.ops.quote_name
-        remaining = seconds_until_sql(self._connection, "expires_at")
+        left, since, probe = (
+            seconds_until_sql(self._connection, column)
+            for column in ("expires_at", "since", "probe_at")
+        )
+        tables = [
+            quote(model._meta.db_table) for model in (Lane, RelayProcess, Held, Pause)
+        ]
+        looked = self._monotonic()
         with self._connection.cursor() as cursor:
             cursor.execute(
-                "SELECT number, relay, NULL, NULL, NULL FROM "
-                f"{quote(Lane._meta.db_table)} UNION ALL "
-                f"SELECT NULL, token, steady, length, {remaining} FROM "
-                f"{quote(RelayProcess._meta.db_table)}",
+                "SELECT number, relay, NULL, NULL, NULL, -1, NULL, NULL, NULL "
+                f"FROM {tables[0]} UNION ALL "
+                f"SELECT NULL, token, steady, length, {left}, -1, NULL, NULL, NULL "
+                f"FROM {tables[1]} UNION ALL "
+                f"SELECT NULL, NULL, parks, {since}, {probe}, tries, type, cause, "
+                f"reason FROM {tables[2]} UNION ALL "
+                "SELECT NULL, NULL, NULL, NULL, NULL, -1, name, scope, NULL "
+                f"FROM {tables[3]} WHERE ended_at IS NULL",
                 [],
             )
             rows = cursor.fetchall()
         holders: dict[int, UUID | None] = {}
         others = []
-        for number, token, steady, length, left in rows:
+        types: dict[str, HeldType] = {}
+        paused: dict[str, set[str]] = defaultdict(set)
+        for number, token, flag, length, left, tries, name, word, reason in rows:
             uuid = None if token is None else UUID(str(token))
             if number is not None:
                 holders[number] = uuid
+            elif tries >= 0:
+                types[name] = HeldType(
+                    cause=word,
+                    reason=reason,
+                    since=looked + float(length),
+                    probe_at=looked + float(left),
+                    tries=tries,
+                    parks=bool(flag),
+                )
+            elif word is not None:
+                paused[word].add(name)
             elif uuid is not None and uuid != self.token:
                 # A lease that ends later than it can was written by another clock.
                 valid = float(left) <= float(length) + GRACE
                 others.append(
-                    Other(uuid, bool(steady), float(left) if valid else -FORGET_AFTER)
+                    Other(uuid, bool(flag), float(left) if valid else -FORGET_AFTER)
                 )
+        self.seen = Seen(
+            types,
+            frozenset(paused[Pause.Scope.TYPE]),
+            frozenset(paused[Pause.Scope.KEY]),
+            Pause.Scope.ALL in paused,
+        )
         return dict(sorted(holders.items())), others
 
     def _lanes(self) -> QuerySet[Lane]:

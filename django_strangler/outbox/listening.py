@@ -12,8 +12,8 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler import conf
+from django_strangler.databases import share_watch
 
-from .timeouts import share_watch
 from .wakeup import CHANNEL
 
 logger = logging.getLogger("django_strangler.outbox.relay")
@@ -83,7 +83,7 @@ class Wakeup:
         # psycopg 3.2 or later; with others the poll remains.
         driver: Any = getattr(connection, "Database", None)
         version = tuple(map(int, driver.__version__.split(" ")[0].split(".")[:2]))
-        return self._settings.notify and version >= (3, 2)
+        return self._settings.relay.notify and version >= (3, 2)
 
     def _passes_self_test(self, raw: Any) -> bool:
         """
@@ -124,9 +124,9 @@ class Wakeup:
             logger.warning(
                 "LISTEN on %r hears nothing (%s). Events are found by polling every "
                 "%g s. Give the relay a direct connection, or set "
-                "STRANGLER['NOTIFY'] to False.",
+                "STRANGLER['RELAY']['NOTIFY'] to False.",
                 self._connection.alias,
                 why,
-                self._settings.poll_interval,
+                self._settings.relay.poll_interval,
             )
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -21,29 +20,30 @@ from django.db import (
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
-from django_strangler import conf, tracing
-from django_strangler.events import JSON, Event, Header, Key, new_id
+from django_strangler import conf, context, extending, tracing
+from django_strangler.databases import (
+    a_test_never_commits,
+    application_transaction_is_open,
+)
+from django_strangler.events import JSON, UNSET, Event, Header, Key, new_id
 from django_strangler.exceptions import (
-    ConfigurationError,
-    IdempotencyConflict,
     InvalidEvent,
     OutboxUnavailable,
     OutsideTransaction,
     shown,
 )
 
-from . import insertion, rules
-from .encoding import encode, same_json
+from . import idempotency, insertion, rules
+from .encoding import encode
 from .insertion import Row
 from .lanes import lane_of
 from .models import OutboxEvent
-from .transactions import application_transaction_is_open
 from .wakeup import wake_relays_after_commit
 
 
 def publish_event(
-    type: str,
-    payload: JSON,
+    type: object,
+    payload: JSON = UNSET,
     *,
     key: Key = None,
     headers: Mapping[str, Header] | None = None,
@@ -59,8 +59,20 @@ def publish_event(
     It reaches the broker after that transaction commits, or never if it rolls back.
     Events of one ``key`` keep their order; a ``delay``ed event stands outside it. The
     decisions in ``flags`` travel along as headers. The same ``idempotency_key`` again
-    returns the first event and writes nothing.
+    returns the first event and writes nothing. Instead of type and payload, it takes an
+    instance of a class that ``contracts.event`` has decorated.
     """
+    if payload is UNSET:
+        return _publish_typed(
+            type,
+            key,
+            headers,
+            idempotency_key,
+            flags=list(flags),
+            delay=delay,
+            correlation_id=correlation_id,
+            using=using,
+        )
     settings = conf.current()
     row = _row(
         type,
@@ -70,13 +82,14 @@ def publish_event(
             **rules.check_headers(headers),
             **rules.flag_headers(flags),
             **tracing.capture(),
+            **context.capture(),
         },
         correlation_id,
         settings,
     )
     available_at = rules.check_delay(delay)
     if idempotency_key is not None:
-        row = row._replace(event_id=_digest(idempotency_key, settings))
+        idempotency.check(idempotency_key)
     instance = key if isinstance(key, models.Model) else None
     connection = _connection(using, instance)
     _check(connection, row.type, settings)
@@ -87,6 +100,34 @@ def publish_event(
     return row.as_event(published_at)
 
 
+def _publish_typed(
+    value: object,
+    key: Key,
+    headers: Mapping[str, Header] | None,
+    idempotency_key: str | None,
+    **options: Any,
+) -> Event:
+    """Publish an instance, and before it what it says to older readers."""
+    rows = extending.contract_of(value).rows(value)
+    for contract, payload in rows:
+        is_older = contract is not rows[-1][0]
+        contract.check_key(key)
+        published = publish_event(
+            contract.type,
+            payload,
+            key=key,
+            headers={**(headers or {}), **contract.headers},
+            # One key stands for one event.
+            idempotency_key=(
+                f"{contract.type} {idempotency_key}"
+                if is_older and idempotency_key is not None
+                else idempotency_key
+            ),
+            **options,
+        )
+    return published
+
+
 def publish_events(events: Iterable[Event], *, using: str | None = None) -> list[Event]:
     """
     Write many events to the outbox: one INSERT per few hundred.
@@ -95,8 +136,8 @@ def publish_events(events: Iterable[Event], *, using: str | None = None) -> list
     and flags call ``publish_event``.
     """
     settings = conf.current()
-    context = tracing.capture()
-    rows = [_row_of(event, context, settings) for event in events]
+    carried = {**tracing.capture(), **context.capture()}
+    rows = [_row_of(event, carried, settings) for event in events]
     if len({row.event_id for row in rows}) < len(rows):
         raise InvalidEvent(
             "publish_events() was given the same event, or the same id, twice. Build "
@@ -119,7 +160,7 @@ def publish_events(events: Iterable[Event], *, using: str | None = None) -> list
     return [row.as_event(time) for row, time in zip(rows, times, strict=True)]
 
 
-def _row_of(event: Any, context: dict[str, str], settings: conf.Settings) -> Row:
+def _row_of(event: Any, carried: dict[str, str], settings: conf.Settings) -> Row:
     if not isinstance(event, Event):
         raise InvalidEvent(
             f"publish_events() takes Event values, not {event.__class__.__name__}. "
@@ -131,14 +172,14 @@ def _row_of(event: Any, context: dict[str, str], settings: conf.Settings) -> Row
         event.type,
         event.payload,
         event.key,
-        {**rules.check_headers(event.headers), **context},
+        {**rules.check_headers(event.headers), **carried},
         event.correlation_id,
         settings,
     )._replace(event_id=event.id)
 
 
 def _row(
-    type: str,
+    type: object,
     payload: JSON,
     key: Key,
     headers: dict[str, Header],
@@ -148,7 +189,7 @@ def _row(
     checked_type = rules.check_type(type)
     checked_key = rules.check_key(key)
     body = encode(payload, limit=settings.max_payload_bytes)
-    return Row(
+    row = Row(
         event_id=new_id(),
         type=checked_type,
         key=checked_key,
@@ -158,31 +199,9 @@ def _row(
         headers=headers,
         correlation_id=rules.check_correlation_id(correlation_id),
     )
-
-
-def _digest(idempotency_key: str, settings: conf.Settings) -> UUID:
-    """
-    The event's id, made of the key.
-
-    The unique id is then what keeps a key from being used twice, byte-exact whatever
-    the database's collation, without a column or an index of its own.
-    """
-    if not isinstance(idempotency_key, str) or not idempotency_key:
-        raise InvalidEvent(
-            f"The idempotency key {shown(idempotency_key)} is not a text, or is empty."
-        )
-    if not settings.retention:
-        raise ConfigurationError(
-            "An idempotency key is remembered while its row exists, and with "
-            "STRANGLER['RETENTION'] = 0 a row is deleted once it is confirmed: the key "
-            "would be forgotten within milliseconds. Keep rows for as long as a "
-            "repetition may come, or publish without the key."
-        )
-    data = str.encode(idempotency_key, "utf-8", "surrogatepass")
-    digest = hashlib.sha256(b"django-strangler:" + data).digest()
-    value = int.from_bytes(digest[:16], "big")
-    value = value & ~(0xF << 76) | 0x8 << 76  # Version 8: made by the application.
-    return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+    if extending.validators:
+        extending.validate(row.as_event(None))
+    return row
 
 
 def _insert_once(
@@ -191,54 +210,24 @@ def _insert_once(
     available_at: float | datetime | None,
     idempotency_key: str,
 ) -> Event:
-    # Twice, because the first event's row may go between the INSERT and the look.
+    key = idempotency.Key.of(idempotency_key, row)
+    # Twice, because what used the key first may be pruned between INSERT and look.
     for last_time in (False, True):
         try:
             # A savepoint: the INSERT may fail, and the caller's transaction goes on.
             with transaction.atomic(using=connection.alias):
+                idempotency.claim(connection, key, row.event_id)
                 published_at = insertion.insert(connection, row, available_at)
         except IntegrityError:
-            found = insertion.find(connection, row.event_id)
-            found = found or _find_outside(connection, row.event_id)
-            if found is not None:
-                return _first_event(*found, row, idempotency_key)
+            first = idempotency.first_event(connection, key, row)
+            if first is not None:
+                return first
             if last_time:
                 raise
         else:
             wake_relays_after_commit(connection)
             break
     return row.as_event(published_at)
-
-
-def _first_event(
-    first: Row, published_at: datetime | None, row: Row, idempotency_key: str
-) -> Event:
-    event = first.as_event(published_at)
-    if (first.type, first.key) == (row.type, row.key) and same_json(
-        first.body, row.body
-    ):
-        return event
-    raise IdempotencyConflict(
-        f"The idempotency key {shown(idempotency_key)} already stands for an event of "
-        f"another type, key or payload: {event.type} {event.id}. Use one key for one "
-        "thing that happened."
-    )
-
-
-def _find_outside(
-    connection: BaseDatabaseWrapper, event_id: UUID
-) -> tuple[Row, datetime | None] | None:
-    """
-    What another transaction committed after this one's snapshot was taken.
-
-    Under REPEATABLE READ this transaction cannot see it. A locking read could, on
-    MariaDB, where two of them deadlock; a connection of its own can everywhere.
-    """
-    other = connection.copy()
-    try:
-        return insertion.find(other, event_id)
-    finally:
-        other.close()
 
 
 def _connection(
@@ -270,9 +259,34 @@ def _check(connection: BaseDatabaseWrapper, type: str, settings: conf.Settings) 
     if not is_open:
         raise OutsideTransaction(
             f"{type!r} was published with no transaction open on {connection.alias!r}. "
-            f"Wrap the change and the event in {_atomic(connection)}, or set "
-            "ATOMIC_REQUESTS."
+            + _cure(connection)
         )
+
+
+def _cure(connection: BaseDatabaseWrapper) -> str:
+    others = [
+        each.alias
+        for each in connections.all(initialized_only=True)
+        if each is not connection and application_transaction_is_open(each)
+    ]
+    if others:
+        return (
+            f"The one that is open is on {others[0]!r}. Two databases cannot commit "
+            "together: keep the outbox in the database of the change. Run manage.py "
+            f"migrate strangler --database {others[0]}, and pass using={others[0]!r} "
+            "or let DATABASE_ROUTERS send the strangler app there."
+        )
+    wrap = f"Wrap the change and the event in {_atomic(connection)}"
+    if a_test_never_commits(connection):
+        return (
+            f"{wrap}: the transaction that a TestCase puts around each test does not "
+            "count, because production does not have it. Where that is meant, use "
+            "django_strangler.testing.autocommit_allowed()."
+        )
+    return (
+        f"{wrap}, or set ATOMIC_REQUESTS. If a receiver of a signal published it, that "
+        "signal was sent after the commit: publish where the change is made."
+    )
 
 
 def _atomic(connection: BaseDatabaseWrapper) -> str:
@@ -306,15 +320,25 @@ def _check_table(connection: BaseDatabaseWrapper) -> None:
     # In a transaction that is broken already, Django's own error is the clear one.
     connection.validate_no_broken_transaction()
     connection.ensure_connection()
-    with (
-        connection.wrap_database_errors,
-        closing(connection.connection.cursor()) as raw,
-    ):
-        tables = {info.name for info in connection.introspection.get_table_list(raw)}
-    if OutboxEvent._meta.db_table not in tables:
+    if not _has_table(connection):
         raise OutboxUnavailable(
             f"The database {connection.alias!r} has no table "
             f"{OutboxEvent._meta.db_table!r}. Run: manage.py migrate strangler "
             f"--database {connection.alias}. Or pass using= the database that has it."
         )
     _with_table.add(known)
+
+
+def _has_table(connection: BaseDatabaseWrapper) -> bool:
+    with (
+        connection.wrap_database_errors,
+        closing(connection.connection.cursor()) as raw,
+    ):
+        if connection.vendor == "postgresql":
+            # By name, as the INSERT will: it may be in any schema of the search path,
+            # where the list of tables may be that of one schema.
+            table = connection.ops.quote_name(OutboxEvent._meta.db_table)
+            raw.execute("SELECT to_regclass(%s)", [table])
+            return raw.fetchone()[0] is not None
+        tables = connection.introspection.get_table_list(raw)
+    return OutboxEvent._meta.db_table in {info.name for info in tables}

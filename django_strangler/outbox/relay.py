@@ -9,30 +9,38 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, Error, connections
+from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler import conf, tracing
 from django_strangler.brokers import Broker, make_broker
+from django_strangler.clock import since_boot
+from django_strangler.databases import (
+    a_test_never_commits,
+    is_transient,
+    own_connection,
+)
 from django_strangler.exceptions import BrokerUnreachable, InsideTransaction
 
+from . import held_rows
 from .backlog import Backlog
 from .backoff import backoff
-from .draining import DrainsEnd
-from .leases import Leases
+from .draining import Draining
+from .held import Change, Held
+from .leases import Leases, Seen
 from .listening import Wakeup
-from .passing import is_passing
-from .reading import READ_PAUSE, Reading
-from .sending import Sending
+from .models import outbox_alias
+from .probing import Probing
+from .reading import PACE, READ_PAUSE, Pace, Reading
+from .sending import LIMITS, Sending, SendingLimits
 from .settling import Settling
 from .settling import Totals as Totals
 from .store import Store
-from .transactions import a_test_never_commits
 from .troubles import Trouble
+from .work import Work
 
 logger = logging.getLogger("django_strangler.outbox.relay")
 
@@ -46,32 +54,45 @@ class Relay:
 
     def __init__(
         self,
-        alias: str = "default",
+        alias: str | None = None,
         *,
         broker: Broker | None = None,
         settings: conf.Settings | None = None,
         steady: bool = True,
         stop: threading.Event | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = since_boot,
+        pace: Pace = PACE,
+        limits: SendingLimits = LIMITS,
     ) -> None:
         self.settings = settings or conf.current()
         self.stop = stop or threading.Event()
         self.on_progress: Callable[[Totals], object] = lambda totals: None
-        self.connection: BaseDatabaseWrapper = connections[alias]
+        self.connection: BaseDatabaseWrapper = connections[alias or outbox_alias()]
         self.broker = broker or make_broker(self.settings)
         self.store = Store(self.connection)
         self.leases = Leases(
             self.connection,
-            length=self.settings.lease,
+            length=self.settings.relay.lease,
             steady=steady,
             monotonic=monotonic,
         )
-        self.backlog = Backlog(capacity=4 * self.settings.batch_size)
+        self.backlog = Backlog(capacity=4 * self.settings.relay.batch_size)
+        self.held = Held()
         self.wakeup = Wakeup(self.connection, self.stop, self.settings)
-        own = (self.backlog, self.store, self.leases)
-        self._reading = Reading(*own, self.settings, monotonic)
-        self._sending = Sending(*own, self.broker, self.settings, self.stop, monotonic)
-        self._settling = Settling(*own, self.settings, monotonic)
+        self._work = work = Work(
+            backlog=self.backlog,
+            held=self.held,
+            store=self.store,
+            leases=self.leases,
+            broker=self.broker,
+            settings=self.settings,
+            stop=self.stop,
+            clock=monotonic,
+        )
+        self._reading = Reading(work, pace)
+        self._sending = Sending(work, limits)
+        self._probing = Probing(work, self._sending)
+        self._settling = Settling(work)
         self._monotonic = monotonic
         self._prepared: object = None  # The driver's connection that was set up.
         self._database_error: Exception | None = None
@@ -117,14 +138,13 @@ class Relay:
         return self.totals
 
     def _drain(self, patience: float) -> None:
-        end = DrainsEnd(
-            self.backlog, self.leases, self._reading, patience, self._monotonic
-        )
+        draining = Draining(self._work, self._reading, patience)
         while not self.stop.is_set():
             self._guarded(self.step)
-            if self._database_error is None and end.is_reached():
+            has_caught_up = self._database_error is None and draining.has_caught_up
+            if has_caught_up and not draining.go_on():
                 return
-            if (idle := end.idle_beyond_patience(self.totals, self.broker.ready)) > 0:
+            if (idle := draining.idle_beyond_patience(self.totals)) > 0:
                 raise self._database_error or BrokerUnreachable(
                     f"No event got through for {idle:.0f} s: "
                     f"{self.broker.trouble or 'the broker took none'}. "
@@ -159,6 +179,7 @@ class Relay:
             self.backlog.forget_unsent()
             self._settling.settle(self.broker.outcomes(UNREADY_PAUSE))
             return True
+        busy |= self._probing.probe()
         busy |= self._reading.read()
         busy |= self._sending.send()
         # While the broker works, wait for it, but not beyond what else is to be done.
@@ -167,6 +188,8 @@ class Relay:
         ):
             # The next of a key that waited for its confirm goes at once.
             self._sending.send()
+        elif not self.backlog.is_empty and (pause := self._sending.pause):
+            self.stop.wait(min(pause, UNREADY_PAUSE))
         return busy or not self.backlog.is_empty
 
     def _prepare(self) -> None:
@@ -182,6 +205,28 @@ class Relay:
             self.backlog.forget_lanes(change.lost)
             self._settling.forget_misses()
         if change.gained:
+            self._reading.look_again()
+        if self.leases.seen is not None:
+            self._take(self.leases.seen)
+            self.leases.seen = None
+        if self.held.changes:
+            opened = Change.OPENED in self.held.changes.values()
+            held_rows.write(self.held, self._monotonic(), using=self.connection.alias)
+            if opened:
+                self._reading.look_again()
+
+    def _take(self, seen: Seen) -> None:
+        """Hold what other relays hold, and what people have paused."""
+        held = self.held
+        before = held.types, held.keys, held.everything
+        opened = held.take(seen.types, self._monotonic())
+        resumed = held.pause(seen.paused_types, seen.paused_keys, seen.everything)
+        if before != (held.types, held.keys, held.everything):
+            self.backlog.drop_types(held.types)
+            self.backlog.drop_keys(held.keys)
+            if held.everything:
+                self.backlog.forget_unsent()
+        if opened or resumed:
             self._reading.look_again()
 
     # Coming and going
@@ -223,6 +268,7 @@ class Relay:
         try:
             self._wait_for_confirms()
             self._settling.mark(at_once=True)
+            held_rows.write(self.held, self._monotonic(), using=self.connection.alias)
             self.leases.leave()
             self.wakeup.close()
         except Error as error:
@@ -232,7 +278,7 @@ class Relay:
                 "The database %r failed while the relay stopped; its lanes come free "
                 "in %g s: %s",
                 self.connection.alias,
-                self.settings.lease,
+                self.settings.relay.lease,
                 error,
                 extra=self._fields,
             )
@@ -269,7 +315,7 @@ class Relay:
         )
         # Whatever was being done with them: they are read again.
         self.backlog.forget_unsent()
-        if not (isinstance(error, DatabaseError) and is_passing(error)):
+        if not is_transient(error):
             self.connection.close()
         count = self._database_trouble.count
         self.stop.wait(backoff(count, first=0.05, most=DATABASE_PAUSE))
@@ -279,3 +325,15 @@ class Relay:
             self._broker_trouble.comes(f"Events wait in the outbox: {trouble}")
         else:
             self._broker_trouble.is_away()
+
+
+def drain_once(alias: str | None = None) -> int:
+    """
+    Relay what is due in the lanes that no relay holds; says how many were confirmed.
+
+    For tasks, of which many overlap: one that finds no lane free ends at once.
+    """
+    alias = alias or outbox_alias()
+    # A worker must not hang with a database that is silent.
+    with own_connection(connections[alias]):
+        return Relay(alias, steady=False).drain().confirmed

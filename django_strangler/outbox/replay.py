@@ -10,6 +10,8 @@ from uuid import UUID
 
 from django.db import models
 
+from django_strangler.clock import DatabaseNow
+
 from .models import OutboxEvent
 
 BATCH = 500
@@ -75,7 +77,7 @@ def replay(rows: Sequence[int], *, using: str) -> Iterator[int]:
             parked_at=None,
             parked_reason="",
             attempts=0,
-            retry_at=None,
+            retry_at=DatabaseNow(),  # Due from now on, not since it was published.
             last_error="",
         )
 

@@ -7,14 +7,15 @@ from datetime import timedelta
 
 from django.db import connections
 
+from django_strangler.clock import DatabaseNow
+
+from .models import OutboxEvent
 from .store import Store
 
 BATCH = 1000
 
 
-def prune(
-    alias: str = "default", *, older_than: float, batch: int = BATCH
-) -> Iterator[int]:
+def prune(alias: str, *, older_than: float, batch: int = BATCH) -> Iterator[int]:
     """
     Delete confirmed rows, and nothing else; yields how many after each batch.
 
@@ -29,6 +30,18 @@ def prune(
     finally:
         if not connection.in_atomic_block:
             connection.close()  # It was set up for this.
+
+
+def prune_parked(alias: str, *, older_than: float, batch: int = BATCH) -> Iterator[int]:
+    """Delete what was parked for so long, though nobody has it; yields as above."""
+    old = (
+        OutboxEvent.objects.using(alias)
+        .parked()
+        .filter(parked_at__lt=DatabaseNow(-older_than))
+    )
+    while rows := list(old.values_list("id", flat=True)[:batch]):
+        # Asked again, for a row may have been replayed since.
+        yield old.filter(id__in=rows).delete()[0]
 
 
 def _prune(store: Store, older_than: float, batch: int) -> Iterator[int]:

@@ -13,12 +13,14 @@ from django.utils.timezone import get_default_timezone
 
 from django_strangler.brokers.base import Outgoing
 
+FOREVER = 1e18
+
 
 class Due(NamedTuple):
     """A pending event, and for how long it has to wait until its next attempt."""
 
     event: Outgoing
-    wait: float  # Seconds; 0 or less: now.
+    wait: float  # Seconds; 0 or less: now. FOREVER: parked, and stops its key.
 
 
 def decode(rows: Iterable[Any], connection: BaseDatabaseWrapper) -> list[Due]:

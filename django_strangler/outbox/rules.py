@@ -74,6 +74,10 @@ def check_correlation_id(value: Any) -> str:
     return text
 
 
+class OwnHeaders(dict[str, Header]):
+    """Headers of an app of this distribution, which may have the reserved names."""
+
+
 def check_headers(headers: Mapping[str, Header] | None) -> dict[str, Header]:
     """The caller's own headers."""
     if headers is None:
@@ -91,7 +95,7 @@ def check_headers(headers: Mapping[str, Header] | None) -> dict[str, Header]:
                 f"{shown(name)} is not a header's name: lower-case letters, digits, "
                 f"dots, - and _, {MAX_TEXT} at most."
             )
-        if name.startswith(RESERVED):
+        if name.startswith(RESERVED) and not isinstance(headers, OwnHeaders):
             raise InvalidHeader(
                 f"The header {shown(name)} is reserved: names must not start with "
                 f"{', '.join(RESERVED)}. Choose another name."

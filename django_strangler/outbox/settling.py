@@ -9,21 +9,20 @@ committed before the next event of its key is sent.
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from django_strangler import conf, signals
+from django_strangler import signals
 from django_strangler.brokers import Kind, Outcome, Outgoing
 from django_strangler.brokers.patterns import matches
+from django_strangler.logs import fields
 
-from .backlog import Backlog
 from .backoff import backoff
-from .leases import Leases
+from .held import LOST_PROBE, UNROUTABLE
 from .models import OutboxEvent
-from .store import Store
 from .troubles import Trouble
+from .work import Work
 
 logger = logging.getLogger("django_strangler.outbox.relay")
 
@@ -32,13 +31,8 @@ BACK_PRESSURE = 5.0  # The longest pause after a failure that is not the event's
 REASON_LENGTH = 2000
 NOT_OURS = 1.0  # The pause where another relay knows better.
 
-UNROUTABLE = "unroutable"
 REJECTED = "rejected"
 ATTEMPTS = "attempts"
-HINT = (
-    "No queue is bound for this type. Bind one, then run: "
-    "manage.py replay_events --unroutable"
-)
 
 
 @dataclass(slots=True)
@@ -54,27 +48,19 @@ class Totals:
 class Settling:
     """Acts on what the broker reports, and marks it in batches."""
 
-    def __init__(
-        self,
-        backlog: Backlog,
-        store: Store,
-        leases: Leases,
-        settings: conf.Settings,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, work: Work) -> None:
         self.totals = Totals()
-        self._backlog = backlog
-        self._store = store
-        self._leases = leases
-        self._settings = settings
-        self._monotonic = monotonic
+        self._work = work
+        self._backlog, self._held = work.backlog, work.held
+        self._store, self._leases = work.store, work.leases
+        self._settings, self._clock = work.settings, work.clock
         self._oldest_unmarked: float | None = None
         self._misses: dict[str | int, int] = {}  # In a row, by key or row.
         self._back_pressure = Trouble(
             logger,
             over="No event is held back any more",
-            fields={"relay": leases.name},
-            monotonic=monotonic,
+            fields={"relay": work.leases.name},
+            monotonic=work.clock,
         )
 
     def settle(self, outcomes: Iterable[Outcome]) -> bool:
@@ -93,13 +79,20 @@ class Settling:
             backlog.confirm(event)
             if self._misses:
                 self._misses.pop(event.order_key or event.row, None)
+            if event.type in self._held:
+                self._held.confirm(
+                    event.type,
+                    event.row,
+                    self._clock(),
+                    window=self._settings.relay.window,
+                )
         if troubled:
             # If the database fails in here, what is left is read and sent again.
             self._settle_troubled(troubled)
         elif landed:
             self._back_pressure.is_away()
         if backlog.confirmed and self._oldest_unmarked is None:
-            self._oldest_unmarked = self._monotonic()
+            self._oldest_unmarked = self._clock()
         return landed
 
     def give_up_waiting(self, rows: Sequence[int]) -> None:
@@ -114,9 +107,11 @@ class Settling:
         backlog = self._backlog
         if not backlog.confirmed:
             return False
-        waited = self._monotonic() - (self._oldest_unmarked or 0.0)
+        waited = self._clock() - (self._oldest_unmarked or 0.0)
         is_last = not backlog.sent and not backlog.ready
-        batch = min(self._settings.batch_size, max(1, self._settings.window // 2))
+        batch = min(
+            self._settings.relay.batch_size, max(1, self._settings.relay.window // 2)
+        )
         if not (
             at_once
             or is_last
@@ -126,7 +121,10 @@ class Settling:
             return False
         events = backlog.confirmed
         mark = self._store.confirm if self._settings.retention else self._store.delete
-        mark(event.row for event in events)  # Kept and repeated if this raises.
+        # Kept and repeated if this raises.
+        if mark(event.row for event in events) < len(events):
+            # Another relay has marked some: it may have our lanes.
+            self._leases.look_again()
         backlog.confirmed = []
         self._oldest_unmarked = None
         self.totals.confirmed += len(events)
@@ -140,46 +138,92 @@ class Settling:
 
     def _settle_troubled(self, troubled: list[tuple[Outgoing, Outcome]]) -> None:
         unroutable: list[Outgoing] = []
-        refused: dict[tuple[str, bool, int], list[Outgoing]] = defaultdict(list)
+        refused: dict[tuple[str, bool, int, float], list[Outgoing]] = defaultdict(list)
         for event, said in troubled:
             outcome = said._replace(reason=_shown(said.reason))
-            if outcome.kind is Kind.UNKNOWN:
+            if outcome.kind is Kind.UNKNOWN and outcome.cause.holds_type:
+                self._hold_type(event, outcome.cause.value, outcome.reason)
+            elif outcome.kind is Kind.UNKNOWN:
                 self._hold_back(event, outcome)
             elif outcome.kind is Kind.REJECTED:
-                key = (outcome.reason, outcome.final, event.attempts)
+                final, after = outcome.final, outcome.after
+                key = (outcome.reason, final, event.attempts, after)
                 refused[key].append(event)
+                self._held.forget(event.type, event.row, self._clock())
             elif self._ignores_unroutable(event.type):
                 self._backlog.confirm(event)
+                self._held.forget(event.type, event.row, self._clock())
+            elif self._has_grace(event.type):
+                self._hold_type(event, UNROUTABLE, outcome.reason)
             else:
                 unroutable.append(event)
         if unroutable:
-            self._park(unroutable, UNROUTABLE, HINT)
-        for (reason, final, attempts), events in refused.items():
+            self._park(unroutable, UNROUTABLE, self._work.broker.unroutable_hint())
+        for (reason, final, attempts, after), events in refused.items():
             if final:
                 self._park(events, REJECTED, reason)
             elif attempts + 1 >= self._settings.max_attempts:
                 self._park(events, ATTEMPTS, reason)
             else:
-                self._retry(events, reason, attempts + 1)
+                self._retry(events, reason, attempts + 1, after)
+
+    def _hold_type(self, event: Outgoing, cause: str, reason: str) -> None:
+        """Not its fault: it stays in the table, and the others of its type as well."""
+        type, now = event.type, self._clock()
+        self.totals.unknown += 1
+        is_new = type not in self._held.types
+        self._held.refuse(type, event.row, cause, reason, now)
+        if cause == UNROUTABLE:
+            ends = self._held[type].since + self._settings.unroutable_grace
+            self._held.probe_by(type, ends, now)
+        self._backlog.leave(event)
+        if is_new:
+            self._backlog.drop_types({type})
+            logger.warning(
+                "Events of type %r wait in the outbox, and others go on; one is tried "
+                "now and then: %s",
+                type,
+                reason,
+                extra=fields(event.id, type, event.headers, relay=self._leases.name),
+            )
+
+    def _has_grace(self, type: str) -> bool:
+        """Whether a queue may still come; from then on, what is returned is parked."""
+        grace = self._settings.unroutable_grace
+        if not grace or not self._work.broker.queues_may_come:
+            return False
+        if type not in self._held:
+            return True
+        held = self._held[type]
+        if held.parks:
+            return False
+        if held.cause == UNROUTABLE and self._clock() >= held.since + grace:
+            self._held.park(type)
+            self._backlog.has_forgotten = True
+            return False
+        return True
 
     def _hold_back(self, event: Outgoing, outcome: Outcome) -> None:
         """Not its fault: it waits a little, in memory only, and nothing is counted."""
         self.totals.unknown += 1
         token = event.order_key or event.row
         count = self._misses[token] = self._misses.get(token, 0) + 1
-        pause = max(backoff(count, first=0.1, most=BACK_PRESSURE), outcome.pause)
-        # What the broker itself holds back is not waited for by who drains once.
-        is_due = not outcome.pause
-        self._backlog.hold(event, self._monotonic() + pause, is_due=is_due)
+        pause = backoff(count, first=0.1, most=BACK_PRESSURE)
+        self._held.forget(event.type, event.row, self._clock(), pause=LOST_PROBE)
+        self._backlog.hold(event, self._clock() + pause, is_due=True)
         if count > 1:
             self._back_pressure.comes(
                 f"The broker does not take some events, of type {event.type!r} for "
                 f"one; they are sent again and again: {outcome.reason}"
             )
 
-    def _retry(self, events: list[Outgoing], reason: str, attempts: int) -> None:
-        seconds = backoff(attempts, first=1.0, most=self._settings.max_backoff)
-        asked = self._monotonic()
+    def _retry(
+        self, events: list[Outgoing], reason: str, attempts: int, after: float
+    ) -> None:
+        seconds = after or backoff(
+            attempts, first=1.0, most=self._settings.relay.max_backoff
+        )
+        asked = self._clock()
         counted = self._store.retry(
             [event.row for event in events],
             error=reason,
@@ -207,7 +251,7 @@ class Settling:
         for event in events:
             self._misses.pop(event.order_key or event.row, None)
             if event.row not in parked:
-                self._backlog.hold(event, self._monotonic() + NOT_OURS, is_due=True)
+                self._backlog.hold(event, self._clock() + NOT_OURS, is_due=True)
             elif self._settings.parked_holds_key:
                 self._backlog.drop(event)  # And its key: reads leave that out.
             else:

@@ -18,13 +18,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import UUIDField
 
 from django_strangler.clock import now_sql, seconds_until_sql, stored
+from django_strangler.databases import is_transient
 
 from .backoff import backoff
 from .dialect import Dialect, id_list
 from .lanes import LANES
 from .models import Lane
-from .passing import is_passing
-from .rows import Due, aware_converter, decode
+from .rows import FOREVER, Due, aware_converter, decode
 
 REPEATS = 5  # Of a mark that met a deadlock.
 # Written so that no index fits it. With statistics of a quiet hour, a planner takes few
@@ -66,14 +66,15 @@ class Store:
         without_rows: Collection[int] = (),
         without_keys: Collection[str] = (),
         without_types: Collection[str] = (),
-        parked_hold: bool = False,
+        part: tuple[int, int] | None = None,
     ) -> list[Due]:
         """
-        The lowest pending events of these lanes, but for what is in memory already.
+        The lowest pending events of these lanes, but for what is left out.
 
-        Always from the lowest on: an older id may have committed since the last read,
-        and with it, in a later transaction, its successor. Of the types left out, no
-        event is overtaken by another of its key.
+        From the lowest on, and with no types left out, what is found may be sent in
+        this order: an older id may have committed since the last read, and with it, in
+        a later transaction, its successor. Of a ``part``, the ids above the first and
+        up to the second, ``oldest`` has to be asked as well.
         """
         sql = self._sql
         where = _among_lanes(lanes) + sql.not_rows(without_rows)
@@ -83,38 +84,126 @@ class Store:
             condition, param = sql.not_keys(without_keys)
             where += f" AND {condition}"
             params.append(param)
-        if parked_hold:
-            where += (
-                f" AND {sql.exact_key} NOT IN (SELECT {sql.exact_key} "
-                f"FROM {self._table} WHERE confirmed_at IS NULL AND "
-                f"parked_at IS NOT NULL AND available_at IS NULL AND {sql.key} <> '')"
-            )
-        due = self._select(
-            f"{where} AND available_at IS NULL ORDER BY {sql.in_order} "
-            f"LIMIT {int(limit)}",
+        hint = sql.by_queue
+        if part is not None:
+            where += f" AND id > {int(part[0])} AND id <= {int(part[1])}"
+            hint = sql.by_part_of_queue
+        return self._select(
+            f"{hint} WHERE confirmed_at IS NULL AND parked_at IS NULL{where} "
+            f"AND available_at IS NULL ORDER BY {sql.in_order} LIMIT {int(limit)}",
             params,
             sql.key,
         )
-        if not without_types:
-            return due
-        # Asked afterwards: whatever an event found above follows, is committed by now.
-        ahead = self._pending_of(without_types, {event.order_key for event, _ in due})
-        return [each for each in due if each.event.order_key not in ahead]
 
-    def _pending_of(self, types: Collection[str], keys: set[str]) -> set[str]:
-        """Those of these keys for which an event of these types is pending."""
-        keys.discard("")
-        if not keys:
-            return set()
-        condition, param = self._sql.among_keys(keys)
-        found = self._fetch(
-            f"SELECT MIN({self._sql.key}) FROM {self._table} "
-            "WHERE confirmed_at IS NULL AND parked_at IS NULL AND available_at IS NULL "
-            f"AND type IN ({', '.join(['%s'] * len(types))}) AND {condition} "
-            f"GROUP BY {self._sql.exact_key}",
-            [*types, param],
+    def edge(self, after: int, count: int) -> tuple[int | None, int]:
+        """
+        The id up to which there are ``count`` pending events above ``after``.
+
+        None if there are fewer. And the highest id of all: so far everything is seen
+        that had committed by now.
+        """
+        sql = self._sql
+        [(edge, highest)] = self._fetch(
+            f"SELECT (SELECT id FROM {self._table}{sql.by_part_of_queue} "
+            "WHERE confirmed_at IS NULL AND parked_at IS NULL "
+            f"AND available_at IS NULL AND id > {int(after)} "
+            f"ORDER BY {sql.in_order} LIMIT 1 OFFSET {int(count) - 1}), "
+            f"(SELECT MAX(id) FROM {self._table})"
         )
-        return {key for (key,) in found}
+        return edge, highest or 0
+
+    def oldest(
+        self,
+        rows: Collection[int],
+        *,
+        without_rows: Collection[int] = (),
+        parked_hold: bool = False,
+    ) -> dict[int, int]:
+        """
+        For each of these rows, the oldest pending one of its key, but for some rows.
+
+        A row that is its key's oldest may be sent. Asked after they were found: what an
+        event follows has committed before it.
+        """
+        if not rows:
+            return {}
+        sql = self._sql
+        stops = "" if parked_hold else "(b.parked_at IS NULL) IS TRUE AND "
+        return dict(
+            self._fetch(
+                f"SELECT c.id, (SELECT b.id FROM {self._table} b{sql.by_key} "
+                f"WHERE {sql.same_key('b', 'c')} AND {sql.unconfirmed('b')} AND "
+                f"{stops}(b.available_at IS NULL) IS TRUE"
+                f"{sql.not_rows(without_rows, 'b.')} ORDER BY b.id LIMIT 1) "
+                f"FROM {self._table} c{sql.by_id} WHERE {sql.among('c.id', rows)}"
+            )
+        )
+
+    def has_parked(self) -> bool:
+        """Whether a parked event may hold its key."""
+        return bool(
+            self._fetch(
+                f"SELECT 1 FROM {self._table}{self._sql.by_queue} "
+                "WHERE confirmed_at IS NULL AND parked_at IS NOT NULL LIMIT 1"
+            )
+        )
+
+    def read_keys(
+        self,
+        lanes: Collection[int],
+        keys: Collection[str],
+        limit: int,
+        *,
+        without_rows: Collection[int] = (),
+        parked_hold: bool = False,
+    ) -> list[Due]:
+        """
+        What is pending of these keys, oldest first, of whatever type.
+
+        With ``parked_hold`` also what is parked: it waits without end.
+        """
+        sql = self._sql
+        condition, param = sql.look_alikes(keys)
+        stops = "" if parked_hold else " AND (parked_at IS NULL) IS TRUE"
+        return self._select(
+            f" o{sql.by_key} WHERE {condition} AND {sql.unconfirmed('o')}{stops} "
+            f"AND (available_at IS NULL) IS TRUE{_among_lanes(lanes)}"
+            # The sum keeps planners from walking the primary key.
+            f"{sql.not_rows(without_rows)} ORDER BY (id + 0) LIMIT {int(limit)}",
+            [param],
+            sql.key,
+        )
+
+    def read_rows(self, lanes: Collection[int], rows: Collection[int]) -> list[Due]:
+        """Those of these rows that are still pending, and due."""
+        sql = self._sql
+        return self._select(
+            f"{sql.by_id} WHERE {sql.among('id', rows)} AND {_PENDING} AND "
+            f"(parked_at IS NULL) IS TRUE{_among_lanes(lanes)} AND "
+            f"(available_at IS NULL OR available_at <= {sql.moment()}) ORDER BY id",
+            [],
+            f"CASE WHEN available_at IS NULL THEN {sql.key} ELSE '' END",
+        )
+
+    def read_type(
+        self,
+        lanes: Collection[int],
+        type: str,
+        limit: int,
+        *,
+        without_rows: Collection[int] = (),
+        after: int = 0,
+    ) -> list[Due]:
+        """The oldest pending events of one type; ``oldest`` has to be asked as well."""
+        sql = self._sql
+        return self._select(
+            f"{sql.by_part_of_queue} WHERE confirmed_at IS NULL AND parked_at IS NULL "
+            f"AND available_at IS NULL AND id > {int(after)}{_among_lanes(lanes)} "
+            f"AND type = %s{sql.not_rows(without_rows)} "
+            f"ORDER BY {sql.in_order} LIMIT {int(limit)}",
+            [type],
+            sql.key,
+        )
 
     def read_delayed(
         self,
@@ -123,14 +212,17 @@ class Store:
         *,
         without_rows: Collection[int] = (),
         without_types: Collection[str] = (),
+        only_type: str = "",
     ) -> list[Due]:
         """Delayed events whose time has come; they stand outside the order."""
         where = _among_lanes(lanes) + self._sql.not_rows(without_rows)
         where += self._sql.not_types(without_types)
+        where += " AND type = %s" if only_type else ""
         return self._select(
+            f"{self._sql.by_queue} WHERE confirmed_at IS NULL AND parked_at IS NULL"
             f"{where} AND available_at <= {self._sql.moment()} "
             f"ORDER BY {self._sql.in_delayed_order} LIMIT {int(limit)}",
-            [*without_types],
+            [*without_types, *([only_type] if only_type else ())],
             "''",
         )
 
@@ -232,9 +324,8 @@ class Store:
         wait = seconds_until_sql(self.connection, "retry_at")
         rows = self._fetch(
             f"SELECT {self._sql.columns}, {order_key}, "
-            f"CASE WHEN retry_at IS NULL THEN NULL ELSE {wait} END "
-            f"FROM {self._table}{self._sql.by_queue} "
-            f"WHERE confirmed_at IS NULL AND parked_at IS NULL{where}",
+            f"CASE WHEN parked_at IS NOT NULL THEN {FOREVER} "
+            f"WHEN retry_at IS NOT NULL THEN {wait} END FROM {self._table}{where}",
             params,
         )
         return decode(rows, self.connection)
@@ -255,7 +346,7 @@ class Store:
                 return self._execute(sql, params)
             except DatabaseError as error:
                 failures += 1
-                if self.connection.in_atomic_block or not is_passing(error):
+                if self.connection.in_atomic_block or not is_transient(error):
                     raise
                 if failures > REPEATS:
                     raise

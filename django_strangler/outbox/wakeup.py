@@ -15,7 +15,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler import conf
-from django_strangler.outbox.transactions import a_test_never_commits
+from django_strangler.databases import a_test_never_commits
 
 CHANNEL = "strangler_outbox"
 QUIET = 0.020  # Seconds between two NOTIFY of one process; a woken relay looks longer.
@@ -27,7 +27,7 @@ def wake_relays_after_commit(connection: BaseDatabaseWrapper) -> None:
     """Arrange for one NOTIFY once the caller's transaction has committed."""
     if not _can_notify(connection) or a_test_never_commits(connection):
         return
-    if not conf.current().notify:
+    if not conf.current().relay.notify:
         return
     if not connection.in_atomic_block and not connection.get_autocommit():
         return  # Manual transactions have no on_commit; the poll finds the event.

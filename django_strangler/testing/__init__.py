@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from django_strangler.faces import face
 
 if TYPE_CHECKING:
     from .delivering import deliver
@@ -20,21 +22,17 @@ __all__ = [
     "override_flag",
 ]
 
-_HOMES = {
-    "PublishedEvents": "published",
-    "PublishedEventsMixin": "mixins",
-    "autocommit_allowed": "published",
-    "deliver": "delivering",
-    "drain": "draining",
-    "override_flag": "flags",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Resolved when used: the pytest plugin in this package is imported by pytest
-    # runs that know nothing of Django.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+# The pytest plugin in this package is imported by pytest runs that know nothing of
+# Django.
+if not TYPE_CHECKING:  # Or every name would pass for one of these.
+    __getattr__, __dir__ = face(
+        __name__,
+        {
+            "PublishedEvents": ".published",
+            "PublishedEventsMixin": ".mixins",
+            "autocommit_allowed": ".published",
+            "deliver": ".delivering",
+            "drain": ".draining",
+            "override_flag": ".flags",
+        },
+    )

@@ -9,11 +9,11 @@ from django_strangler.inbox.local import LocalBroker
 from django_strangler.outbox.relay import Relay, Totals
 
 
-def drain(*, using: str = "default", raise_errors: bool = True) -> Totals:
+def drain(*, using: str | None = None, raise_errors: bool = True) -> Totals:
     """
     Deliver what was published to this process's subscribers, and what they publish.
 
-    Works inside a TestCase's transaction and whatever BROKER_URL says. The first error
+    Works inside a TestCase's transaction, and with any BROKER_URL. The first error
     that a subscriber raised is raised here, after all others had their events; with
     ``raise_errors=False`` it is left to the outbox, as in production.
     """

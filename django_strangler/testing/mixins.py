@@ -26,7 +26,7 @@ class PublishedEventsMixin:
 
     def assert_published(
         self,
-        type: str,
+        type: object,
         *,
         key: Key = ANYTHING,
         payload: JSON = ANYTHING,
@@ -44,6 +44,6 @@ class PublishedEventsMixin:
             count=count,
         )
 
-    def assert_not_published(self, type: str, *, key: Key = ANYTHING) -> None:
+    def assert_not_published(self, type: str | type, *, key: Key = ANYTHING) -> None:
         """Fail if such an event was published; the type may be a pattern."""
         self.published_events.assert_not_published(type, key=key)

@@ -13,6 +13,7 @@ from django.db import router
 from django.db.models import Max, QuerySet
 from django.test.utils import TestContextDecorator, override_settings
 
+from django_strangler import extending
 from django_strangler.brokers.patterns import matches
 from django_strangler.events import JSON, Event, Header, Key, key_text
 from django_strangler.exceptions import InvalidPayload
@@ -43,13 +44,16 @@ class PublishedEvents(Sequence[Event]):
         """Forget what was published so far; the rows stay."""
         self._after = self._rows().aggregate(last=Max("id"))["last"] or self._after
 
-    def of_type(self, pattern: str) -> list[Event]:
-        """The events whose type matches: ``payment.*``."""
-        return [event for event in self if matches(pattern, event.type)]
+    def of_type(self, pattern: str | type) -> list[Event]:
+        """The events whose type matches ``payment.*``; of a class, with their data."""
+        if isinstance(pattern, str):
+            return [event for event in self if matches(pattern, event.type)]
+        contract = extending.contract_of(pattern)
+        return [contract.read(event) for event in self.of_type(contract.type)]
 
     def assert_published(
         self,
-        type: str,
+        type: object,
         *,
         key: Key = ANYTHING,
         payload: JSON = ANYTHING,
@@ -60,11 +64,15 @@ class PublishedEvents(Sequence[Event]):
         """
         Fail unless such an event was published; return the first one.
 
-        The payload is given as it is to ``publish_event``, and is equal as a whole;
+        The payload is given as it is to ``publish_event``, and is equal as a whole; so
+        is an instance of an event's class, which stands for both, as its class does for
+        the type.
         ``unittest.mock.ANY`` stands for any value in it. Of the headers those given
         have to be there. With ``count``, there have to be exactly that many.
         """
         __tracebackhide__ = True
+        if not isinstance(type, str):
+            type, payload = _of_class(type, payload)
         wanted = _wanted(type, key, payload, headers, correlation_id)
         events = self._events()
         found = [event for event in events if _matches(event, wanted)]
@@ -72,8 +80,8 @@ class PublishedEvents(Sequence[Event]):
             return found[0]
         raise AssertionError(_difference(wanted, events, found, count))
 
-    def assert_not_published(self, type: str, *, key: Key = ANYTHING) -> None:
-        """Fail if such an event was published; the type may be a pattern."""
+    def assert_not_published(self, type: str | type, *, key: Key = ANYTHING) -> None:
+        """Fail if such an event was published; the type may be a pattern or a class."""
         __tracebackhide__ = True
         found = [
             event
@@ -132,6 +140,14 @@ class autocommit_allowed(TestContextDecorator):
 
     def disable(self) -> None:
         self._override.disable()
+
+
+def _of_class(value: object, payload: JSON) -> tuple[str, JSON]:
+    """Type and payload that a class, or an instance, stands for."""
+    contract = extending.contract_of(value)
+    if isinstance(value, type):
+        return contract.type, payload
+    return contract.type, contract.rows(value)[-1][1]
 
 
 def _wanted(

@@ -12,8 +12,10 @@ from django_strangler.brokers.base import DeadLetterQueue, Delivery
 from django_strangler.conf import Settings
 from django_strangler.exceptions import BrokerError, BrokerUnreachable
 
-from . import copies, topology
-from .diary import explain, quieten_pika
+from . import copies
+from .declare import copies_name, dead_name, find_exchange
+from .explain import explain, quieten_pika
+from .lenient import LenientConnection
 from .urls import parse_nodes
 
 # RabbitMQ counts how often a message was looked at and put back, and by default drops
@@ -30,21 +32,38 @@ class RabbitMQDeadLetters(DeadLetterQueue):
 
     def __init__(self, urls: Sequence[str], settings: Settings, name: str) -> None:
         super().__init__(urls, settings, name)
-        self._dead = topology.dead_name(name)
+        self._dead = dead_name(name)
         quieten_pika()
-        self._connection = self._connect()
+        self._connection = _connect(self.urls)
+        copies = copies_name(name)
+        # A queue of another program has no such exchange; the default one reaches all.
+        self._exchange = "" if find_exchange(self._connection, copies)[0] else copies
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
         self._settled = 0  # The last tag that was.
         self._held = 0  # How many were got and not settled.
 
-    def _connect(self) -> Any:
-        for node in parse_nodes(self.urls):
-            try:
-                return pika.BlockingConnection(node.parameters)
-            except (pika.exceptions.AMQPError, OSError) as error:
-                what, todo = explain(error, node)
-        raise BrokerUnreachable(f"{what}. {todo}")
+    @classmethod
+    def counts(
+        cls, urls: Sequence[str], settings: Settings, names: Sequence[str]
+    ) -> dict[str, int]:
+        quieten_pika()
+        connection, found = _connect(urls), {}
+        try:
+            for name in names:
+                try:
+                    queue = connection.channel().queue_declare(
+                        dead_name(name), passive=True
+                    )
+                except pika.exceptions.ChannelClosedByBroker:
+                    continue  # There is no such queue, or it may not be looked at.
+                found[name] = int(queue.method.message_count)
+        except pika.exceptions.AMQPError as error:
+            raise BrokerError(f"RabbitMQ's connection was lost: {error}.") from error
+        finally:
+            if connection.is_open:
+                connection.close()
+        return found
 
     def read(self) -> Iterator[Delivery]:
         try:
@@ -65,9 +84,14 @@ class RabbitMQDeadLetters(DeadLetterQueue):
                     properties.headers or {},
                     body,
                     properties,
+                    is_copy=self._is_copy(method, properties.headers),
+                    user=properties.user_id,
+                    app=properties.app_id,
                 )
                 yield delivery
                 looked = delivery.headers.get("x-delivery-count", 0)
+                if type(looked) is not int:
+                    continue
                 if looked >= LOOKED_AT_MOST and self._settled != delivery.tag:
                     self._send(delivery, self._dead, copies.properties(delivery, {}))
         except pika.exceptions.ChannelClosedByBroker as error:
@@ -76,6 +100,17 @@ class RabbitMQDeadLetters(DeadLetterQueue):
             ) from error
         except pika.exceptions.AMQPError as error:
             raise BrokerError(f"RabbitMQ's connection was lost: {error}.") from error
+
+    def _is_copy(self, method: Any, headers: Any) -> bool:
+        """Whether a consumer has put it there; otherwise RabbitMQ itself did."""
+        if method.exchange:
+            return bool(method.routing_key == self._dead)
+        # By the default exchange, as earlier releases did: RabbitMQ notes what it does.
+        deaths = (headers or {}).get("x-death")
+        from_work = isinstance(deaths, list) and any(
+            isinstance(each, dict) and each.get("queue") == self.name for each in deaths
+        )
+        return not from_work
 
     def requeue(self, delivery: Delivery) -> None:
         properties = copies.properties(delivery, {}, without=("strangler-failed-",))
@@ -103,7 +138,7 @@ class RabbitMQDeadLetters(DeadLetterQueue):
         try:
             with tracing.untraced():  # Or an instrumentation replaces its trace.
                 self._channel.basic_publish(
-                    "", queue, delivery.body, properties, mandatory=True
+                    self._exchange, queue, delivery.body, properties, mandatory=True
                 )
         except pika.exceptions.UnroutableError as error:
             raise BrokerError(
@@ -119,3 +154,14 @@ class RabbitMQDeadLetters(DeadLetterQueue):
         self._channel.basic_ack(delivery.tag)
         self._settled = delivery.tag
         self._held -= 1
+
+
+def _connect(urls: Sequence[str]) -> Any:
+    for node in parse_nodes(urls):
+        try:
+            return pika.BlockingConnection(
+                node.parameters, _impl_class=LenientConnection
+            )
+        except (pika.exceptions.AMQPError, OSError) as error:
+            what, todo = explain(error, node)
+    raise BrokerUnreachable(f"{what}. {todo}".strip())

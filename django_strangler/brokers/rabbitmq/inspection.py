@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import pika
 
-from django_strangler.brokers.base import Finding
 from django_strangler.conf import Settings
+from django_strangler.findings import Finding, Level
 
-from .diary import explain, quieten_pika
+from .declare import ask, declare_exchange, find_exchange
+from .explain import explain, quieten_pika
 from .management import hidden_by_alternate, inspect_bindings
-from .topology import ask
 from .urls import Node, parse_nodes
 
-PATIENCE = 3.0  # Seconds to wait for an answer.
 OLDEST = (3, 10)
-_AGAIN = "It is tried again until it works."
 
 
 def inspect(
@@ -41,7 +38,6 @@ def inspect(
             if len(reached) == 1:
                 yield from _exchange(connection, settings.exchange)
                 yield from _permission(connection, settings.exchange, node)
-            yield _alarm(connection, node)
         except pika.exceptions.AMQPError as error:
             yield _explained(error, node)
         finally:
@@ -55,9 +51,8 @@ def inspect(
 
 def _explained(error: BaseException, node: Node) -> Finding:
     what, todo = explain(error, node)
-    # A relay tries again, and a doctor does not.
-    todo = todo.replace(_AGAIN, "Start it, or correct STRANGLER['BROKER_URL'].")
-    return Finding("trouble", what, todo)
+    todo = todo or "Start it, or correct STRANGLER['BROKER_URL']."
+    return Finding(Level.TROUBLE, what, todo)
 
 
 def _version(connection: Any, node: Node) -> Finding:
@@ -66,47 +61,45 @@ def _version(connection: Any, node: Node) -> Finding:
     numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
     if numbers < OLDEST:
         return Finding(
-            "trouble",
+            Level.TROUBLE,
             f"{node.shown} is RabbitMQ {version or 'of an unknown version'}; it may "
             "confirm only some of several messages",
             "Upgrade to RabbitMQ 3.10 or later.",
         )
-    return Finding("fine", f"{node.shown} answers: RabbitMQ {version}")
+    return Finding(Level.FINE, f"{node.shown} answers: RabbitMQ {version}")
 
 
 def _exchange(connection: Any, name: str) -> Iterator[Finding]:
-    code, text = ask(connection, lambda it: it.exchange_declare(name, passive=True))
+    code, text = find_exchange(connection, name)
     if code == 404:
         yield Finding(
-            "trouble",
+            Level.TROUBLE,
             f"The exchange {name!r} does not exist",
             "Create it, durable and of type topic, or start a relay that may "
             "configure it.",
         )
         return
     if code:
-        yield Finding("unknown", f"The exchange {name!r} cannot be seen: {text}")
+        yield Finding(Level.UNKNOWN, f"The exchange {name!r} cannot be seen: {text}")
         return
     # To declare what is there changes nothing, and compares.
-    code, text = ask(
-        connection, lambda it: it.exchange_declare(name, "topic", durable=True)
-    )
+    code, text = declare_exchange(connection, name)
     if code == 406 and "'alternate-exchange'" in text:
         yield hidden_by_alternate(name)
     elif code == 406 and ("'type'" in text or "'durable'" in text):
         yield Finding(
-            "trouble",
+            Level.TROUBLE,
             f"The exchange {name!r} is not durable and of type topic: {text}",
             "Name another one in STRANGLER['EXCHANGE'], or replace it.",
         )
     elif code == 403:
         yield Finding(
-            "unknown",
+            Level.UNKNOWN,
             f"The exchange {name!r} is there; its type cannot be seen by a user "
             "without the permission to configure it",
         )
     else:
-        yield Finding("fine", f"The exchange {name!r} is durable and of type topic")
+        yield Finding(Level.FINE, f"The exchange {name!r} is durable and of type topic")
 
 
 def _permission(connection: Any, name: str, node: Node) -> Iterator[Finding]:
@@ -118,50 +111,11 @@ def _permission(connection: Any, name: str, node: Node) -> Iterator[Finding]:
     )
     if code == 403 and f"'{name}'" in text:
         yield Finding(
-            "trouble",
+            Level.TROUBLE,
             f"{node.user!r} may not write to the exchange {name!r}",
             # Not all of it: that would take away what it may configure and read.
             f"Put ^{name}$ into its write permission; see: rabbitmqctl "
             f"list_user_permissions {node.user}",
         )
     elif code in (0, 403):
-        yield Finding("fine", f"{node.user!r} may write to the exchange {name!r}")
-
-
-def _alarm(connection: Any, node: Node) -> Finding:
-    """Publish to a queue that cannot exist: an alarm blocks whoever publishes."""
-    blocked: list[str] = []
-    returned: list[object] = []
-    connection.add_on_connection_blocked_callback(
-        lambda _connection, frame: blocked.append(str(frame.method.reason))
-    )
-    channel = connection.channel()
-    channel.add_on_return_callback(lambda *message: returned.append(message))
-    channel.basic_publish("", f"doctor-{uuid.uuid4()}", b"", mandatory=True)
-    deadline = time.monotonic() + PATIENCE
-    # Closed: it may not publish there. Being blocked is told all the same.
-    with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
-        while not (blocked or returned) and channel.is_open:
-            if time.monotonic() > deadline:
-                break
-            connection.process_data_events(time_limit=0.1)
-    is_silent = channel.is_open and not returned
-    if blocked or is_silent:
-        # It would not answer a close() either, and pika would wait for that.
-        connection._impl._terminate_stream(pika.exceptions.StreamLostError("silent"))
-    if blocked:
-        return Finding(
-            "trouble",
-            f"{node.shown} is blocked: {blocked[0]}. It takes nothing, events wait",
-            "Give it memory or disk; see: rabbitmq-diagnostics alarms",
-        )
-    if returned:
-        return Finding("fine", f"{node.shown} has no alarm")
-    why = f"{node.user!r} may not publish to the default exchange"
-    if is_silent:
-        why = f"it has not answered within {PATIENCE:g} s"
-    return Finding(
-        "unknown",
-        f"Whether {node.shown} has an alarm cannot be seen: {why}",
-        "Look with: rabbitmq-diagnostics alarms",
-    )
+        yield Finding(Level.FINE, f"{node.user!r} may write to the exchange {name!r}")

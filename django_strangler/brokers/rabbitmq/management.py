@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import urllib.request
 from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from django_strangler.brokers.base import Finding, shown_url
+from django_strangler.brokers.base import shown_url
 from django_strangler.brokers.patterns import matches
+from django_strangler.exceptions import BrokerError
+from django_strangler.findings import Finding, Level
 
 from .urls import Node
 
@@ -28,7 +31,7 @@ def inspect_bindings(
     except ValueError:
         # Its words may hold a part of the password.
         yield Finding(
-            "unknown",
+            Level.UNKNOWN,
             "Bindings cannot be seen: --management is not a URL",
             "Write it as http://user:password@host:15672, and percent-encode what "
             "stands in it.",
@@ -36,16 +39,11 @@ def inspect_bindings(
         return
     path = f"{quote(node.vhost, '')}/{quote(exchange, '')}"
     try:
-        about = api.get(f"exchanges/{path}")
-        bindings = {
-            (each["destination"], each["routing_key"])
-            for each in api.get(f"exchanges/{path}/bindings/source")
-        }
-        alternate = _alternate_exchange(about)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        # Also: what answers there is something else.
+        alternate = _alternate_exchange(api.get(f"exchanges/{path}"))
+        found = _seen(api, path)
+    except _SOMETHING_ELSE as error:
         yield Finding(
-            "unknown",
+            Level.UNKNOWN,
             f"Bindings cannot be seen: {shown_url(api.base)} does not tell them "
             f"({error})",
             "Enable rabbitmq_management, give the user the tag management, or "
@@ -54,17 +52,43 @@ def inspect_bindings(
         return
     if alternate:
         yield hidden_by_alternate(exchange, f", {alternate!r}")
-    yield from _bindings(bindings, types)
+    yield from _bindings(found, types)
+
+
+def bindings(node: Node, url: str, exchange: str) -> set[tuple[str, str]]:
+    """Queues and what they are bound for; ``BrokerError`` if nobody tells."""
+    try:
+        api = _Management(node, url)
+        return _seen(api, f"{quote(node.vhost, '')}/{quote(exchange, '')}")
+    except _SOMETHING_ELSE as error:
+        raise BrokerError(
+            f"RabbitMQ's management API does not tell bindings ({error}). Name its "
+            "place: --management http://user:…@host:15672."
+        ) from error
+
+
+# Also: what answers there is no management API.
+_SOMETHING_ELSE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+
+
+def _seen(api: _Management, path: str) -> set[tuple[str, str]]:
+    return {
+        (each["destination"], each["routing_key"])
+        for each in api.get(f"exchanges/{path}/bindings/source")
+    }
 
 
 def hidden_by_alternate(name: str, to: str = "") -> Finding:
     """An alternate exchange swallows what no queue wants."""
     return Finding(
-        "trouble",
+        Level.TROUBLE,
         f"The exchange {name!r} has an alternate exchange{to}: what no queue wants "
         "goes there, counts as delivered, and is never parked",
         "Remove it; the outbox keeps what is unroutable, for replay.",
     )
+
+
+USER, PASSWORD = "RABBITMQ_MANAGEMENT_USER", "RABBITMQ_MANAGEMENT_PASSWORD"
 
 
 class _Management:
@@ -82,6 +106,11 @@ class _Management:
             raise ValueError(url)
         if parts.username:
             user, password = unquote(parts.username), unquote(parts.password or "")
+        elif USER in os.environ:
+            # Not as an argument, which every process of the host can read.
+            user, password = os.environ[USER], os.environ.get(PASSWORD, "")
+        elif parts.hostname not in (node.host, "localhost", "127.0.0.1", "::1"):
+            user = password = ""  # The broker's are for the broker's host.
         netloc = parts.netloc.rpartition("@")[2]
         self.base = f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
         self._token = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -117,13 +146,13 @@ def _bindings(
             continue
         if everything:
             yield Finding(
-                "trouble",
+                Level.TROUBLE,
                 f"{type!r} goes only to {', '.join(everything)}, bound for '#': if its "
                 "own queue is missing, nothing tells, for it counts as delivered",
                 "Bind its queue, or narrow what is bound for '#'.",
             )
         else:
-            yield Finding("trouble", f"No queue is bound for {type!r}", _REPLAY)
+            yield Finding(Level.TROUBLE, f"No queue is bound for {type!r}", _REPLAY)
     yield Finding(
-        "fine", f"{len(bindings)} bindings were seen; {len(types)} types are in use"
+        Level.FINE, f"{len(bindings)} bindings were seen; {len(types)} types are in use"
     )

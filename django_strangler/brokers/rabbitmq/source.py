@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-import random
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-
-import pika
+from typing import Any
 
 from django_strangler.brokers.base import Delivery, Source, WorkQueue
 from django_strangler.conf import Settings
 from django_strangler.events import Header
 from django_strangler.exceptions import BrokerError
 
-from . import copies, topology
-from .courier import Copy
-from .diary import Diary, explain, logger, quieten_pika
-from .session import Session
+from . import copies, declare
+from .consuming import MOST_IN_HAND, Refusal, Session
+from .copy_channel import Copies, Copy
+from .explain import Diary
+from .link import Link, Loop, Loss, Pauses
 from .urls import Node, parse_nodes
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # Between two attempts, in seconds.
-STEADY = 5.0  # Up for so long, the next loss starts with the first pause again.
-CAREFUL = 2 * topology.DELIVERY_LIMIT  # Sessions in a row that take one at a time.
 
 
 class RabbitMQSource(Source):
@@ -33,44 +25,57 @@ class RabbitMQSource(Source):
     system = "rabbitmq"
 
     def __init__(
-        self, urls: Sequence[str], settings: Settings, queue: WorkQueue
+        self,
+        urls: Sequence[str],
+        settings: Settings,
+        queue: WorkQueue,
+        *,
+        pauses: Pauses | None = None,
     ) -> None:
         super().__init__(urls, settings, queue)
-        self._nodes = itertools.cycle(parse_nodes(self.urls))
         self._diary = Diary()
         self._deliver: Callable[[Delivery], None] = lambda delivery: None
-        self._thread = threading.Thread(
-            target=self._run, name="strangler-source", daemon=True
+        nodes = parse_nodes(self.urls)
+        self._loop = Loop("strangler-source", self._begin)
+        self._link = Link(
+            self._loop,
+            nodes,
+            up=self._up,
+            down=self._down,
+            prepare=self._prepare,
+            pauses=pauses,
         )
+        self._copies = Copies(
+            self._loop,
+            nodes,
+            sent=self._copied,
+            failed=self._failed,
+            stalled=self._stalled,
+        )
+        self._sessions = 0
         self._session: Session | None = None
-        self._closing = threading.Event()
-        self._paused = False
+        self._paused = self._closing = False
         self._ready = False
         self._trouble = "connecting"
         self._refusal = ""
-        self._failures = 0
-        self._ready_at = 0.0
-        self._careful = 0
 
     def open(self, deliver: Callable[[Delivery], None]) -> None:
         self._deliver = deliver
-        self._thread.start()
+        self._loop.start()
 
     def pause(self) -> None:
         self._paused = True
-        if session := self._session:
-            session.pause()
+        if self._loop.is_alive():
+            self._loop.call(self._cancel)
 
     def close(self, timeout: float) -> None:
-        self._closing.set()
-        if session := self._session:
-            session.finish()
-        if self._thread.ident is None:
+        self._paused = self._closing = True
+        if not self._loop.is_alive():
             return
-        self._thread.join(timeout)
-        if self._thread.is_alive() and (session := self._session):
-            session.abort()
-            self._thread.join(2.0)
+        self._loop.call(self._finish)
+        self._loop.join(timeout)
+        if self._loop.is_alive():
+            self._loop.finish(2.0)
 
     @property
     def ready(self) -> bool:
@@ -89,110 +94,111 @@ class RabbitMQSource(Source):
         return session is not None and session.number == delivery.session
 
     def done(self, delivery: Delivery) -> None:
-        session = self._session
-        if session is not None and session.number == delivery.session:
-            session.done(delivery.tag)
+        self._decide(delivery, delivery.tag)
 
     def move(
-        self, delivery: Delivery, step: int | None, notes: Mapping[str, Header]
+        self, delivery: Delivery, delay: float | None, notes: Mapping[str, Header]
     ) -> None:
+        if delay is None and len(delivery.body) > self.settings.max_payload_bytes:
+            # Not kept here until a copy of it is confirmed, nor sent twice.
+            self._decide(delivery, Refusal(delivery.tag))
+            return
         name = self.queue.name
         properties = copies.properties(delivery, notes)
-        if properties.type is None:
-            properties.type = delivery.routing_key  # Lost on the way back, otherwise.
         copy = Copy(
+            delivery.session,
             delivery.tag,
-            topology.dead_name(name)
-            if step is None
-            else topology.retry_name(name, step),
+            declare.copies_name(name),
+            declare.dead_name(name)
+            if delay is None
+            else declare.retry_name(name, delay),
             properties,
             delivery.body,
         )
+        self._decide(delivery, copy)
+
+    def _decide(self, delivery: Delivery, decided: int | Refusal | Copy) -> None:
         session = self._session
         if session is not None and session.number == delivery.session:
-            session.move(copy)
+            session.decide(decided)
 
-    # The thread.
+    # The loop's thread.
 
-    def _run(self) -> None:
-        quieten_pika()
-        for number in itertools.count(1):
-            if self._closing.is_set() or self._paused:
-                break
-            node = next(self._nodes)
-            try:
-                self._prepare(node)
-                self._run_session(number, node)
-            except BrokerError as error:
-                # The consumer ends of it, and says it.
-                self._ready, self._trouble = False, str(error)
-                self._refusal = self._trouble
-            except (pika.exceptions.AMQPError, OSError) as error:
-                self._down(*explain(error, node))
-            except Exception:
-                logger.exception("RabbitMQ: the connection failed unexpectedly.")
-                self._down("an unexpected error; see the log", "It is tried again.")
-            session, self._session = self._session, None
-            self._suspect(session)
-            if not self._closing.is_set():
-                self._closing.wait(self._pause())
+    def _begin(self) -> None:
+        if not self._paused:
+            self._link.open()
+
+    def _cancel(self) -> None:
+        if self._session is not None:
+            self._session.cancel()
+
+    def _finish(self) -> None:
+        if self._session is None:
+            self._loop.shut_down()
+        else:
+            self._session.finish(self._loop.shut_down)
 
     def _prepare(self, node: Node) -> None:
-        connection = pika.BlockingConnection(node.parameters)
-        try:
-            topology.prepare(connection, self.queue, self.settings.exchange)
-        finally:
-            if connection.is_open:
-                connection.close()
+        with declare.connected(node) as connection:
+            declare.prepare(connection, self.queue, self.settings.exchange)
         # Once: a pattern that is wanted again later must not go again.
         self.queue = replace(self.queue, unbind=())
 
-    def _run_session(self, number: int, node: Node) -> None:
-        session = Session(
-            number,
-            node.parameters,
+    def _up(self, connection: Any) -> None:
+        if self._paused:
+            return
+        self._sessions += 1
+        self._session = Session(
+            self._sessions,
+            self._loop,
+            connection,
             self.queue,
+            self._copies,
             deliver=self._deliver,
-            ready=lambda: self._up(node),
-            careful=self._careful > 0,
+            ready=self._consuming,
+            failed=self._failed,
+            # However large the bodies are that are allowed.
+            prefetch=max(
+                1,
+                min(
+                    self.queue.prefetch,
+                    MOST_IN_HAND // self.settings.max_payload_bytes,
+                ),
+            ),
         )
-        self._session = session
-        if self._closing.is_set() or self._paused:
-            return
-        session.run()
-        if self._closing.is_set():
-            return
-        if session.error is not None:
-            self._down(*explain(session.error, node))
-        else:
-            self._down(session.reason, "The queues are looked after anew.")
 
-    def _up(self, node: Node) -> None:
+    def _consuming(self) -> None:
         self._ready, self._trouble, self._refusal = True, "", ""
-        self._ready_at = time.monotonic()
-        self._diary.well(node.shown)
+        self._diary.well(self._link.node.shown)
 
-    def _down(self, what: str, todo: str) -> None:
-        if self._ready and time.monotonic() - self._ready_at >= STEADY:
-            self._failures = 0
-        self._ready, self._trouble = False, what
-        self._diary.trouble(what, todo)
+    def _copied(self, copy: Copy) -> None:
+        session = self._session
+        if session is not None and session.number == copy.session:
+            session.copied(copy.tag)
 
-    def _suspect(self, session: Session | None) -> None:
-        """
-        Perhaps the first message is one that pika cannot read, which ends a connection.
-
-        Taken alone, it alone is counted by RabbitMQ, which makes it a dead letter after
-        some such ends; its neighbours would become dead letters with it.
-        """
-        if session is None or not session.was_ready or session.delivered:
-            self._careful = 0
+    def _stalled(self, what: str) -> None:
+        """Deliveries come, and those that fail go nowhere."""
+        if what:
+            self._ready, self._trouble = False, what
+            self._diary.trouble(what, "Their deliveries stay in hand until then.")
         else:
-            self._careful += 1
+            self._consuming()
 
-    def _pause(self) -> float:
-        if 0 < self._careful <= CAREFUL:
-            return FIRST_PAUSE
-        pause: float = min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
-        self._failures += 1
-        return pause * random.uniform(0.5, 1.0)
+    def _failed(self, what: str) -> None:
+        """The session cannot go on; with no reason, another may do better."""
+        if self._session is not None:
+            todo = "The queues are looked after anew."
+            self._link.renew(Loss(what, todo), politely=True)
+
+    def _down(self, loss: Loss) -> None:
+        self._session = None
+        self._copies.forget()
+        self._ready, self._trouble = False, loss.what
+        if isinstance(loss.error, BrokerError):
+            self._refusal = loss.what  # The consumer ends of it, and says it.
+        elif loss.what:
+            self._diary.trouble(loss.what, loss.todo)
+        if self._closing:
+            self._loop.shut_down()
+        elif self._paused:
+            self._link.close()

@@ -12,11 +12,20 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pika
 
-from django_strangler.brokers.base import shown_url
+from django_strangler.brokers.base import has_stray_at, shown_url
 from django_strangler.exceptions import ConfigurationError
 
+from .cloudevents import PREFIXES
+
 _TLS = ("cacertfile", "certfile", "keyfile", "verify", "server_name_indication")
-_OTHERS = ("auth_mechanism", "heartbeat", "connection_timeout", "confirm_timeout")
+_OTHERS = (
+    "auth_mechanism",
+    "heartbeat",
+    "connection_timeout",
+    "confirm_timeout",
+    "user_id",
+    "cloudevents",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +38,18 @@ class Node:
     user: str
     vhost: str
     confirm_timeout: float
+    vouched_user: str  # What messages name as their user_id; empty: nothing.
+    cloudevents: str  # The dialect in which headers say it as well; empty: none.
     parameters: pika.ConnectionParameters
 
 
 def parse_nodes(urls: Sequence[str]) -> list[Node]:
     """The nodes of one cluster, shuffled, so that relays spread over them."""
-    nodes = [parse(url) for url in urls]
+    try:
+        nodes = [parse(url) for url in urls]
+    except ConfigurationError as error:
+        # Error reports show the variables of each frame, and there passwords are.
+        raise error.with_traceback(None) from None
     random.shuffle(nodes)
     return nodes
 
@@ -45,10 +60,17 @@ def parse(url: str) -> Node:
         parts = urlsplit(url)
         port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-    except ValueError as error:
+    except ValueError:
+        # Without the cause, which quotes what stands where a port should be.
         raise _wrong(
             url, "cannot be parsed. Percent-encode what stands in it"
-        ) from error
+        ) from None
+    if has_stray_at(url):
+        raise _wrong(
+            url,
+            "has an @ behind the host. Percent-encode the password: / is %2F, # is "
+            "%23, ? is %3F and @ is %40; or put it into STRANGLER['BROKER_PASSWORD']",
+        )
     if parts.scheme not in ("amqp", "amqps"):
         raise _wrong(url, "does not begin with amqp:// or amqps://")
     known = (*_TLS, *_OTHERS) if parts.scheme == "amqps" else _OTHERS
@@ -88,7 +110,9 @@ def parse(url: str) -> Node:
         port=port,
         user=user,
         vhost=vhost,
-        confirm_timeout=_seconds(url, options, "confirm_timeout", 30.0),
+        confirm_timeout=_seconds(url, options, "confirm_timeout", 5.0),
+        vouched_user=_vouched_user(url, options, user),
+        cloudevents=_cloudevents(url, options),
         parameters=parameters,
     )
 
@@ -118,6 +142,22 @@ def _credentials(
     if mechanism == "external":  # The client certificate says who it is.
         return pika.credentials.ExternalCredentials()
     return pika.PlainCredentials(user, password)
+
+
+def _vouched_user(url: str, options: Mapping[str, str], user: str) -> str:
+    wanted = options.get("user_id", "on")
+    if wanted not in ("on", "off"):
+        raise _wrong(url, "needs on or off for user_id")
+    is_plain = options.get("auth_mechanism", "plain").lower() == "plain"
+    # A certificate's user is known to RabbitMQ alone.
+    return user if wanted == "on" and is_plain else ""
+
+
+def _cloudevents(url: str, options: Mapping[str, str]) -> str:
+    dialect = options.get("cloudevents", "")
+    if dialect and dialect not in PREFIXES:
+        raise _wrong(url, f"needs {' or '.join(PREFIXES)} for cloudevents")
+    return dialect
 
 
 def _tls(url: str, options: Mapping[str, str], host: str) -> pika.SSLOptions:

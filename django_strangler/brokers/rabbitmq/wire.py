@@ -42,7 +42,7 @@ def published_at(event: Outgoing) -> str:
 
 
 def properties(
-    event: Outgoing, headers: Mapping[str, Header], app_id: str
+    event: Outgoing, headers: Mapping[str, Header], app_id: str, user_id: str = ""
 ) -> pika.BasicProperties:
     """The same as ``Encoder``, through pika's public face, and slower."""
     return pika.BasicProperties(
@@ -51,6 +51,7 @@ def properties(
         message_id=event.id,
         type=event.type,
         timestamp=int(event.published_at.timestamp()),
+        user_id=user_id or None,
         app_id=app_id,
         correlation_id=event.correlation_id or None,
         headers={
@@ -70,10 +71,18 @@ class Encoder:
     """
 
     def __init__(
-        self, *, exchange: str, app_id: str, channel: int, frame_max: int
+        self,
+        *,
+        exchange: str,
+        app_id: str,
+        channel: int,
+        frame_max: int,
+        user_id: str = "",  # RabbitMQ refuses any but the connection's.
     ) -> None:
         self.exchange = exchange
-        self.app_id = _short(app_id)
+        # RabbitMQ vouches for the user from then on; consumers need not trust app_id.
+        self._sender = (_short(user_id) if user_id else b"") + _short(app_id)
+        self._flags = _FLAGS | (_P.FLAG_USER_ID if user_id else 0)
         self.channel = channel
         self.frame_max = frame_max
         self._types: dict[str, tuple[bytes, bytes]] = {}
@@ -97,7 +106,7 @@ class Encoder:
         )
         table += _value(published_at(event))
         body = event.body.encode()
-        correlation, flags = b"", _FLAGS
+        correlation, flags = b"", self._flags
         if event.correlation_id:
             correlation = _short(event.correlation_id)
             flags |= _P.FLAG_CORRELATION_ID
@@ -131,7 +140,7 @@ class Encoder:
         method = pika.frame.Method(self.channel, publish).marshal()
         if len(self._types) >= _MANY:
             self._types.clear()
-        self._types[type] = method, _short(type) + self.app_id
+        self._types[type] = method, _short(type) + self._sender
         return self._types[type]
 
     def _name(self, name: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import threading
-import time
+from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -13,10 +13,14 @@ from django.db import connections
 from django_strangler import conf
 from django_strangler.brokers import make_source
 from django_strangler.brokers.base import PREFETCH, RETRY_DELAYS, WorkQueue
-from django_strangler.inbox.consumer import FLUSH, Consumer, Totals
+from django_strangler.inbox.consumer import FLUSH, Consumer
 from django_strangler.inbox.handling import inbox_alias
-from django_strangler.inbox.subscribers import registry
+from django_strangler.inbox.retrying import all_delays
+from django_strangler.inbox.settlement import Totals
+from django_strangler.inbox.subscribers import Subscriber, registry
+from django_strangler.management.arguments import DAY, seconds, whole_number
 from django_strangler.management.base import StranglerCommand
+from django_strangler.management.progress import Interval
 from django_strangler.management.stopping import stopped_by_signals
 
 
@@ -34,20 +38,27 @@ class Command(StranglerCommand):
         """Options."""
         parser.add_argument("--queue", required=True, type=_name, metavar="NAME")
         parser.add_argument(
+            "--subscribers",
+            nargs="+",
+            default=[],
+            metavar="NAME",
+            help="Consume for these alone; a queue of its own is for each such set.",
+        )
+        parser.add_argument(
             "--threads",
-            type=_positive,
+            type=whole_number(1, 65535),
             help="How many subscribers may be at work at once (4; on SQLite 1).",
         )
         parser.add_argument(
             "--prefetch",
-            type=_positive,
+            type=whole_number(1, 65535),
             default=PREFETCH,
             metavar="DELIVERIES",
             help="How many deliveries to take before the first is done.",
         )
         parser.add_argument(
             "--retry-delays",
-            type=_seconds,
+            type=seconds(0.001, 30 * DAY),
             nargs="*",
             default=RETRY_DELAYS,
             metavar="SECONDS",
@@ -65,6 +76,12 @@ class Command(StranglerCommand):
             help="Declare and bind nothing; only look whether the queues are there.",
         )
         parser.add_argument(
+            "--beside-newer",
+            action="store_true",
+            help="Acknowledge events although another live consumer of the queue has "
+            "subscribers for them that this one lacks.",
+        )
+        parser.add_argument(
             "--unbind",
             action="append",
             default=[],
@@ -73,7 +90,7 @@ class Command(StranglerCommand):
         )
         parser.add_argument(
             "--log-interval",
-            type=float,
+            type=seconds(0.1),
             default=10.0,
             metavar="SECONDS",
             help="How often to say what was done, when there was anything.",
@@ -83,18 +100,7 @@ class Command(StranglerCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Build the consumer and run it."""
-        subscribers = registry.all()
-        if registry.broken_modules:
-            module, why = next(iter(registry.broken_modules.items()))
-            raise CommandError(
-                f"{module} cannot be imported ({why}), and nobody knows which events "
-                "its subscribers want. Mend it."
-            )
-        if not subscribers:
-            raise CommandError(
-                "There are no subscribers. Write one in a module subscribers of an "
-                "installed app."
-            )
+        subscribers = _chosen(options["subscribers"])
         patterns = {each for one in subscribers for each in one.patterns}
         if wanted := patterns & set(options["unbind"]):
             raise CommandError(
@@ -106,22 +112,29 @@ class Command(StranglerCommand):
             patterns=tuple(sorted(patterns)),
             unbind=tuple(options["unbind"]),
             prefetch=options["prefetch"],
-            retry_delays=tuple(options["retry_delays"]),
+            retry_delays=all_delays(subscribers, options["retry_delays"]),
             declare=options["declare"],
             single_active=options["single_active"],
         )
         # SQLite has one writer: more threads would only wait for each other.
         is_sqlite = connections[inbox_alias()].vendor == "sqlite"
         threads = options["threads"] or (1 if is_sqlite else 4)
+        self._warn_of_pool(threads)
         stop = threading.Event()
         consumer = Consumer(
-            make_source(settings, queue), threads=threads, settings=settings, stop=stop
+            make_source(settings, queue),
+            subscribers=subscribers,
+            threads=threads,
+            delays=options["retry_delays"],
+            beside_newer=options["beside_newer"],
+            settings=settings,
+            stop=stop,
         )
-        said = _Interval(self, options["log_interval"])
+        say = Interval(self.stdout, options["log_interval"], _news(consumer))
         beat = self.heartbeat(options["heartbeat_file"], "consumer")
 
         def progressed(totals: Totals) -> None:
-            said(totals)
+            say()
             beat("consumer")
 
         consumer.on_progress = progressed
@@ -134,30 +147,63 @@ class Command(StranglerCommand):
         patience = settings.handler_timeout + FLUSH + 5
         with (
             stopped_by_signals(stop, within=patience),
-            self.measured(options["metrics_port"], consumer=consumer),
+            self.measured(
+                options["metrics_port"], options["metrics_host"], consumer=consumer
+            ),
         ):
             consumer.run()
         self.stdout.write(_shown(consumer.totals))
 
-
-class _Interval:
-    """One line per interval in which anything was done."""
-
-    def __init__(self, command: Command, interval: float) -> None:
-        self._command, self._interval = command, interval
-        self._said = time.monotonic()
-        self._before = _shown(Totals())
-
-    def __call__(self, totals: Totals) -> None:
-        now = time.monotonic()
-        if now < self._said + self._interval:
+    def _warn_of_pool(self, threads: int) -> None:
+        """Threads wait for each other where Django's pool has too few connections."""
+        alias = inbox_alias()
+        pool = connections[alias].settings_dict["OPTIONS"].get("pool")
+        if not pool:
             return
-        self._said = now
-        text = _shown(totals)
-        if text != self._before:
-            self._before = text
-            self._command.stdout.write(text)
-            self._command.stdout.flush()
+        given = {} if pool is True else pool
+        size = given.get("max_size") or given.get("min_size", 4)  # As psycopg has it.
+        if size < 2 * threads:
+            self.stderr.write(
+                f"The pool of the database {alias!r} has {size} connections. Each of "
+                f"{threads} threads needs one, and another while its subscriber hangs: "
+                f"set max_size to {2 * threads}."
+            )
+
+
+def _chosen(names: list[str]) -> list[Subscriber]:
+    """The subscribers that are named, or all."""
+    subscribers = registry.all()
+    if registry.broken_modules:
+        module, why = next(iter(registry.broken_modules.items()))
+        raise CommandError(
+            f"{module} cannot be imported ({why}), so it is not known which events its "
+            "subscribers want. Mend it."
+        )
+    if not subscribers:
+        raise CommandError(
+            "There are no subscribers. Write one in a module subscribers of an "
+            "installed app."
+        )
+    known = {each.name: each for each in subscribers}
+    if missing := [name for name in names if name not in known]:
+        raise CommandError(
+            f"There is no subscriber {missing[0]!r}. These are registered: "
+            f"{', '.join(sorted(known))}.",
+            returncode=2,
+        )
+    return [known[name] for name in dict.fromkeys(names)] or subscribers
+
+
+def _news(consumer: Consumer) -> Callable[[float], str]:
+    """What was done, if that is more than the last line said."""
+    before = _shown(Totals())
+
+    def line(took: float) -> str:
+        nonlocal before
+        known, before = before, _shown(consumer.totals)
+        return "" if before == known else before
+
+    return line
 
 
 def _shown(totals: Totals) -> str:
@@ -167,20 +213,6 @@ def _shown(totals: Totals) -> str:
     if totals.dead:
         parts.append(f"{totals.dead:,} became dead letters")
     return ", ".join(parts) + "."
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 65535")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.001 <= value <= 30 * 86400:
-        raise argparse.ArgumentTypeError(f"{text} is not up to 30 days, in seconds")
-    return value
 
 
 def _name(text: str) -> str:

@@ -12,7 +12,9 @@ from django_strangler import conf
 from django_strangler.brokers import dead_letters as open_queue
 from django_strangler.brokers.base import DeadLetterQueue
 from django_strangler.inbox.dead_letters import DeadLetter, Selection, letters, settle
-from django_strangler.management.base import Progress, StranglerCommand
+from django_strangler.management.base import StranglerCommand
+from django_strangler.management.progress import Progress
+from django_strangler.printable import printable
 
 BODY = 4000  # Characters of one that `show` prints.
 
@@ -35,7 +37,7 @@ class Command(StranglerCommand):
         parser.add_argument("--type", default="", help="Exactly this type.")
         parser.add_argument("--error", default="", help="Part of the error.")
         parser.add_argument(
-            "--all", action="store_true", help="Requeue or discard whatever is there."
+            "--all", action="store_true", help="Requeue or discard all that are there."
         )
         parser.add_argument(
             "--limit",
@@ -63,20 +65,22 @@ class Command(StranglerCommand):
                 self._show(queue, selection, options["limit"])
                 return
             chosen = self._list(queue, selection)
-        # Opened anew: while somebody thinks about it, nothing is held.
+        # Opened anew: while a person thinks about the question, nothing is held.
         if chosen and action in _ACTIONS:
             self._act(action, chosen, options)
 
-    def _list(self, queue: DeadLetterQueue, selection: Selection) -> frozenset[str]:
+    def _list(self, queue: DeadLetterQueue, selection: Selection) -> Counter[bytes]:
         counts: Counter[tuple[str, str, str]] = Counter()
-        names, forgotten = set(), 0
+        chosen: Counter[bytes] = Counter()
+        forgotten = 0
         retention = conf.current().inbox_retention
         for letter in letters(queue, selection):
             counts[letter.reason, letter.type, letter.kind_of_error] += 1
-            names.add(letter.name)
+            chosen[letter.fingerprint] += 1
             forgotten += letter.is_forgotten(retention)
         for (reason, type, error), count in counts.most_common():
-            self.stdout.write(f"{count:>9,}  {type}  {reason}: {error}")
+            line = f"{type}  {reason}: {error}"
+            self.stdout.write(f"{count:>9,}  {printable(line)}")
         if not counts:
             self.stdout.write("There are none.")
         if forgotten:
@@ -84,7 +88,7 @@ class Command(StranglerCommand):
                 f"{forgotten:,} of them are older than INBOX_RETENTION: the inbox may "
                 "have forgotten who handled them, and effects may happen TWICE."
             )
-        return frozenset(names)
+        return chosen
 
     def _show(self, queue: DeadLetterQueue, selection: Selection, limit: int) -> None:
         shown = 0
@@ -98,14 +102,14 @@ class Command(StranglerCommand):
             self.stdout.write("There are none.")
 
     def _act(
-        self, action: str, chosen: frozenset[str], options: dict[str, Any]
+        self, action: str, chosen: Counter[bytes], options: dict[str, Any]
     ) -> None:
-        verb = _ACTIONS[action]
-        question = f"{verb} {len(chosen):,} dead letters of {options['queue']!r}?"
+        verb, total = _ACTIONS[action], chosen.total()
+        question = f"{verb} {total:,} dead letters of {options['queue']!r}?"
         if not self.confirmed(question, ask=options["ask"]):
             self.stdout.write("Nothing was done.")
             return
-        progress, done = Progress(self.stdout, len(chosen)), 0
+        progress, done = Progress(self.stdout, total), 0
         with closing(open_queue(conf.current(), options["queue"])) as queue:
             act = queue.requeue if action == "requeue" else queue.discard
             for _ in settle(queue, chosen, act):
@@ -127,7 +131,20 @@ def _in_full(letter: DeadLetter) -> str:
         "error": letter.error,
         "failed": f"{letter.times} times, {letter.first} to {letter.last}",
         "published": letter.published_at,
-        "headers": dict(letter.delivery.headers),
+        "headers": _shown(letter.delivery.headers),
         "body": body if len(body) <= BODY else f"{body[:BODY]}…",
     }
-    return "\n".join(f"{name + ':':10} {value}" for name, value in lines.items()) + "\n"
+    shown = (f"{name + ':':10} {_plain(value)}" for name, value in lines.items())
+    return "\n".join(shown) + "\n"
+
+
+def _plain(value: object) -> str:
+    # Indented: no line of it looks like one of ours.
+    return printable(value, keep="\n").replace("\n", f"\n{'':11}")
+
+
+def _shown(headers: object) -> str:
+    try:
+        return repr(headers)[: 4 * BODY]
+    except RecursionError:
+        return "(nested too deeply to be shown)"

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import threading
-import time
-from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
 from django_strangler import conf
-from django_strangler.management.base import Progress, StranglerCommand
+from django_strangler.brokers import broker_class
+from django_strangler.databases import own_connection
+from django_strangler.exceptions import StranglerError
+from django_strangler.management.arguments import seconds, whole_number
+from django_strangler.management.base import StranglerCommand
+from django_strangler.management.people import login
+from django_strangler.management.progress import Interval, Progress
 from django_strangler.management.stopping import stopped_by_signals
-from django_strangler.outbox.models import OutboxEvent
+from django_strangler.outbox.models import OutboxEvent, Pause, outbox_alias
+from django_strangler.outbox.pauses import pause, resume
 from django_strangler.outbox.relay import Relay, Totals
-from django_strangler.outbox.timeouts import own_connection
 
+_SWITCHES = ("pause", "resume")
+_OF = {"": Pause.Scope.TYPE, "_key": Pause.Scope.KEY, "_all": Pause.Scope.ALL}
 COUNT_AT_MOST = 1_000_000  # For the progress bar; counting more would take too long.
 
 
@@ -45,62 +51,138 @@ class Command(StranglerCommand):
         )
         parser.add_argument(
             "--batch-size",
-            type=_positive,
+            type=whole_number(),
             metavar="EVENTS",
             help="How many events are marked by one statement.",
         )
         parser.add_argument(
             "--window",
-            type=_positive,
+            type=whole_number(),
             metavar="EVENTS",
             help="How many events may be sent and not yet marked.",
         )
         parser.add_argument(
             "--lease",
-            type=_seconds(0.5),
+            type=seconds(0.5),
             metavar="SECONDS",
             help="How long others wait before they take over from a dead relay.",
         )
         parser.add_argument(
+            "--rate",
+            type=whole_number(least=0),
+            metavar="EVENTS",
+            help="How many events this relay sends a second, at most; 0: no limit.",
+        )
+        parser.add_argument(
             "--patience",
-            type=_seconds(0),
+            type=seconds(0),
             default=10.0,
             metavar="SECONDS",
             help="With --once: how long to wait for a broker that cannot be used.",
         )
         parser.add_argument(
             "--log-interval",
-            type=_seconds(0.1),
+            type=seconds(0.1),
             default=10.0,
             metavar="SECONDS",
             help="How often to say what was done, when there was anything.",
         )
-
+        self._add_switches(parser)
         self.add_monitoring_arguments(parser)
+
+    def _add_switches(self, parser: CommandParser) -> None:
+        """What lets all relays pause, or go on, instead of running one."""
+        parser.add_argument(
+            "--pause",
+            action="append",
+            default=[],
+            metavar="TYPE",
+            help="Let no relay send this type, until it is resumed, and exit.",
+        )
+        parser.add_argument(
+            "--pause-key",
+            action="append",
+            default=[],
+            metavar="KEY",
+            help="The same for a key.",
+        )
+        parser.add_argument(
+            "--pause-all", action="store_true", help="The same for everything."
+        )
+        parser.add_argument(
+            "--resume",
+            action="append",
+            default=[],
+            metavar="TYPE",
+            help="Let relays send this type again, and exit.",
+        )
+        parser.add_argument(
+            "--resume-key",
+            action="append",
+            default=[],
+            metavar="KEY",
+            help="The same for a key.",
+        )
+        parser.add_argument(
+            "--resume-all", action="store_true", help="The same for everything."
+        )
+        parser.add_argument(
+            "--why", default="", metavar="TEXT", help="With --pause: written down."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Build one relay per database and run them."""
+        if any(options[f"{verb}{of}"] for verb in _SWITCHES for of in _OF):
+            for alias in options["database"] or [outbox_alias()]:
+                self._switch(alias, options)
+            return
         given = {
             name: options[name]
-            for name in ("batch_size", "window", "lease")
+            for name in ("batch_size", "window", "lease", "rate")
             if options[name] is not None
         }
-        settings = replace(conf.current(), **given)
-        aliases = list(dict.fromkeys(options["database"] or ["default"]))
+        settings = conf.current()
+        settings = replace(settings, relay=replace(settings.relay, **given))
+        aliases = list(dict.fromkeys(options["database"] or [outbox_alias()]))
         stop = threading.Event()
         with stopped_by_signals(stop):
             if options["once"]:
                 for alias in aliases:
                     self._drain(alias, settings, stop, options["patience"])
                 return
+            self.stdout.write(
+                f"Draining {', '.join(map(repr, aliases))} to "
+                f"{broker_class(settings.broker_url).destination(settings)}. "
+                "Ctrl-C ends it."
+            )
+            self.stdout.flush()
             relays: list[Relay] = []
             beat = self.heartbeat(options["heartbeat_file"], *aliases)
             with self.measured(
-                options["metrics_port"], databases=aliases, relays=relays
+                options["metrics_port"],
+                options["metrics_host"],
+                databases=aliases,
+                relays=relays,
             ):
                 self._run(
                     aliases, settings, stop, options["log_interval"], relays, beat
                 )
+
+    def _switch(self, alias: str, options: dict[str, Any]) -> None:
+        """Pause and resume, for all relays of a database."""
+        for of, scope in _OF.items():
+            given = options[f"resume{of}"]
+            for name in [""] if given is True else given or []:
+                was = resume(scope, name, by=login(), using=alias)
+                said = "is sent again" if was else "was not paused"
+                self.stdout.write(f"{name or 'Everything'} {said}.")
+            given = options[f"pause{of}"]
+            for name in [""] if given is True else given or []:
+                try:
+                    pause(scope, name, by=login(), why=options["why"], using=alias)
+                except StranglerError as error:
+                    raise CommandError(str(error)) from error
+                self.stdout.write(f"{name or 'Everything'} is paused.")
 
     def _drain(
         self,
@@ -137,10 +219,10 @@ class Command(StranglerCommand):
             try:
                 with own_connection(connections[alias]):
                     relay = Relay(alias, settings=settings, stop=stop)
-                    said = _Interval(self, alias, interval)
+                    say = Interval(self.stdout, interval, _rate(relay))
 
                     def progressed(totals: Totals) -> None:
-                        said(totals)
+                        say()
                         beat(alias)
 
                     relay.on_progress = progressed
@@ -164,29 +246,21 @@ class Command(StranglerCommand):
             raise failures[0]
 
 
-class _Interval:
-    """One line per interval in which anything was done."""
+def _rate(relay: Relay) -> Callable[[float], str]:
+    """How quick it is, by what was confirmed since the last line."""
+    before = 0
 
-    def __init__(self, command: Command, alias: str, interval: float) -> None:
-        self._command = command
-        self._alias = alias
-        self._interval = interval
-        self._said = time.monotonic()
-        self._done = 0
+    def line(took: float) -> str:
+        nonlocal before
+        done, before = relay.totals.confirmed - before, relay.totals.confirmed
+        if not done:
+            return ""
+        return (
+            f"{relay.connection.alias}: confirmed {done:,} events, "
+            f"{done / took:,.0f}/s; parked {relay.totals.parked:,} since the start"
+        )
 
-    def __call__(self, totals: Any) -> None:
-        now = time.monotonic()
-        if now < self._said + self._interval:
-            return
-        done = totals.confirmed - self._done
-        if done:
-            rate = done / (now - self._said)
-            self._command.stdout.write(
-                f"{self._alias}: confirmed {done:,} events, {rate:,.0f}/s; "
-                f"parked {totals.parked:,} since the start"
-            )
-            self._command.stdout.flush()
-        self._said, self._done = now, totals.confirmed
+    return line
 
 
 def _summary(alias: str, relay: Relay) -> str:
@@ -199,20 +273,3 @@ def _summary(alias: str, relay: Relay) -> str:
     if relay.leases.held_by_others:
         parts.append(f"{relay.leases.held_by_others} lanes are held by other relays")
     return ", ".join(parts) + "."
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def _seconds(least: float) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        value = float(text)
-        if not least <= value <= 86400:  # Nor is NaN.
-            raise ArgumentTypeError(f"must be {least:g} to 86400 seconds")
-        return value
-
-    return convert

@@ -7,32 +7,44 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from django_strangler import conf
-from django_strangler.inbox import retention as inbox_retention
+from django_strangler import pruning
+from django_strangler.management.arguments import whole_number
 from django_strangler.management.base import StranglerCommand
 from django_strangler.outbox import retention
+from django_strangler.outbox.models import outbox_alias
 
 
 class Command(StranglerCommand):
-    """Delete what RETENTION and INBOX_RETENTION no longer keep."""
+    """Delete what is no longer kept: events, handled ones, and rows of the apps."""
 
     help = (
-        "Deletes confirmed events older than RETENTION, and the memory of events that "
-        "were handled longer ago than INBOX_RETENTION, in small batches. Pending and "
-        "parked events are never touched."
+        "Deletes confirmed events older than RETENTION, and what is remembered for "
+        "INBOX_RETENTION: handled events and idempotency keys; in small batches. "
+        "Pending events are never touched, parked ones only with --parked-days."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Options."""
-        self.add_database_argument(parser, default="default")
+        self.add_database_argument(
+            parser, help="That of the outbox; without it, the router says which."
+        )
+        parser.add_argument(
+            "--parked-days",
+            type=whole_number(1, 36500),
+            metavar="DAYS",
+            help="Also delete events that were parked so long ago and reached nobody.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prune, with a running count on a terminal."""
-        settings = conf.current()
-        events = retention.prune(options["database"], older_than=settings.retention)
-        self._work_off(events, "confirmed events deleted")
-        handled = inbox_retention.prune(older_than=settings.inbox_retention)
-        self._work_off(handled, "handled events forgotten")
+        """Prune one kind of rows after the other."""
+        for what, prune in pruning.registered().items():
+            self._work_off(prune(options["database"]), what)
+        if options["parked_days"]:
+            alias = options["database"] or outbox_alias()
+            old = retention.prune_parked(
+                alias, older_than=86400.0 * options["parked_days"]
+            )
+            self._work_off(old, "parked events deleted")
 
     def _work_off(self, batches: Iterator[int], what: str) -> None:
         total = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentTypeError
 from typing import Any
 from uuid import UUID
@@ -13,8 +14,11 @@ from django.utils.dateparse import parse_datetime
 from django_strangler.brokers.patterns import is_pattern
 from django_strangler.inbox.handling import inbox_alias
 from django_strangler.inbox.models import InboxEntry
-from django_strangler.management.base import Progress, StranglerCommand
+from django_strangler.management.arguments import whole_number
+from django_strangler.management.base import StranglerCommand
+from django_strangler.management.progress import Progress
 from django_strangler.outbox import replay
+from django_strangler.outbox.models import outbox_alias
 
 
 class Command(StranglerCommand):
@@ -51,12 +55,18 @@ class Command(StranglerCommand):
             help="Also let this project's subscribers handle them a second time.",
         )
         parser.add_argument(
+            "--rate",
+            type=whole_number(),
+            metavar="EVENTS",
+            help="How many become pending a second, so that nobody is run over.",
+        )
+        parser.add_argument(
             "--dry-run", action="store_true", help="Only show what would be done."
         )
         parser.add_argument(
             "--no-input", action="store_false", dest="ask", help="Do not ask."
         )
-        self.add_database_argument(parser, default="default")
+        self.add_database_argument(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Show, ask, replay."""
@@ -65,6 +75,7 @@ class Command(StranglerCommand):
                 f"{options['type']!r} is not a pattern of types, such as 'payment.*'.",
                 returncode=2,
             )
+        alias = options["database"] or outbox_alias()
         selection = replay.Selection(
             ids=options["id"],
             pattern=options["type"],
@@ -85,7 +96,7 @@ class Command(StranglerCommand):
                 "A confirmed event was not parked: drop --confirmed or the reason.",
                 returncode=2,
             )
-        rows = self._show(selection, options["database"])
+        rows = self._show(selection, alias)
         if not rows or options["dry_run"]:
             return
         self.stdout.write(
@@ -97,18 +108,25 @@ class Command(StranglerCommand):
         if not self.confirmed(f"Send {len(rows):,} events again?", ask=options["ask"]):
             self.stdout.write("Nothing was done.")
             return
-        if options["handle_again"]:
-            self._forget(rows, options["database"])
-        progress, done = Progress(self.stdout, len(rows)), 0
-        for count in replay.replay(rows, using=options["database"]):
-            done += count
+        progress, done, forgotten = Progress(self.stdout, len(rows)), 0, 0
+        rate = options["rate"]
+        size = min(rate or replay.BATCH, replay.BATCH)
+        for start in range(0, len(rows), size):
+            began, batch = time.monotonic(), rows[start : start + size]
+            if options["handle_again"]:
+                # With its batch: until it is replayed, the inbox keeps copies away.
+                forgotten += self._forget(batch, alias)
+            done += sum(replay.replay(batch, using=alias))
             progress.show(done)
+            if rate and start + size < len(rows):
+                wait(began + size / rate - time.monotonic())
+        if options["handle_again"]:
+            self.stdout.write(f"{forgotten:,} inbox entries forgotten.")
         self.stdout.write(f"{done:,} events are pending again.")
 
-    def _forget(self, rows: list[int], database: str) -> None:
+    def _forget(self, rows: list[int], database: str) -> int:
         inbox = InboxEntry.objects.using(inbox_alias())
-        forgotten = sum(map(inbox.forget, replay.event_ids(rows, using=database)))
-        self.stdout.write(f"{forgotten:,} inbox entries forgotten.")
+        return sum(map(inbox.forget, replay.event_ids(rows, using=database)))
 
     def _show(self, selection: replay.Selection, database: str) -> list[int]:
         chosen = replay.select(selection, using=database)
@@ -117,6 +135,12 @@ class Command(StranglerCommand):
         if not chosen.rows:
             self.stdout.write("No event matches.")
         return chosen.rows
+
+
+def wait(seconds: float) -> None:
+    """Between two batches of a replay with a rate."""
+    if seconds > 0:
+        time.sleep(seconds)
 
 
 def _moment(text: str) -> Any:

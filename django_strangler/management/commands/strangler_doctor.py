@@ -7,10 +7,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from django_strangler.findings import Level
 from django_strangler.management.base import StranglerCommand
 from django_strangler.monitoring.doctor import Diagnosis, Doctor
 
-MARKS = {"fine": "ok     ", "trouble": "TROUBLE", "unknown": "?      "}
+MARKS = {Level.FINE: "ok     ", Level.TROUBLE: "TROUBLE", Level.UNKNOWN: "?      "}
 
 
 class Command(StranglerCommand):
@@ -26,7 +27,7 @@ class Command(StranglerCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Options."""
-        self.add_database_argument(parser, default="default")
+        self.add_database_argument(parser)
         parser.add_argument(
             "--management",
             default="",
@@ -45,9 +46,9 @@ class Command(StranglerCommand):
             found.append(diagnosis)
             if not options["json"]:
                 self._print(diagnosis)
-        troubles = sum(each.level == "trouble" for each in found)
+        troubles = sum(each.level is Level.TROUBLE for each in found)
         if options["json"]:
-            findings = [each._asdict() for each in found]
+            findings = [{**each._asdict(), "level": each.level.value} for each in found]
             self.stdout.write(json.dumps({"ok": not troubles, "findings": findings}))
         else:
             words = "1 trouble." if troubles == 1 else f"{troubles} troubles."
@@ -57,9 +58,11 @@ class Command(StranglerCommand):
 
     def _print(self, found: Diagnosis) -> None:
         what = found.what.removesuffix(".")  # A broker's words may have one.
-        style = {"fine": self.style.SUCCESS, "trouble": self.style.ERROR}.get(
-            found.level, self.style.WARNING
-        )
+        style = {
+            Level.FINE: self.style.SUCCESS,
+            Level.TROUBLE: self.style.ERROR,
+            Level.UNKNOWN: self.style.WARNING,
+        }[found.level]
         self.stdout.write(f"{style(MARKS[found.level])} {found.part:9} {what}.")
         if found.todo:
             self.stdout.write(f"{'':18}-> {found.todo}")

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
 from django.core.checks import Tags, run_checks
-from django.db import Error, connections
+from django.db import Error, connections, router
 
 from django_strangler import conf
 from django_strangler.brokers import broker_class
-from django_strangler.brokers.base import Finding
 from django_strangler.brokers.patterns import matches
+from django_strangler.databases import own_connection
 from django_strangler.exceptions import ConfigurationError, StranglerError
 from django_strangler.feature_flags.models import Flag
+from django_strangler.findings import Finding, Level
 from django_strangler.inbox.subscribers import registry
+from django_strangler.monitoring import examinations, letters
 from django_strangler.monitoring.state import State, look
-from django_strangler.monitoring.verdict import span, verdict
-from django_strangler.outbox.models import OutboxEvent
-from django_strangler.outbox.timeouts import own_connection
+from django_strangler.monitoring.verdict import again, span, verdict, wants_again
+from django_strangler.outbox.held import UNROUTABLE
+from django_strangler.outbox.models import OutboxEvent, outbox_alias
 
-from . import database
+from . import database, sequences
 
 SKEW = 2.0  # Seconds between two clocks that are worth a word.
 SAMPLE = 2_000  # Newest events, whose types are in use.
@@ -32,17 +35,17 @@ class Diagnosis(NamedTuple):
     """A finding, and the part that it is of."""
 
     part: str
-    level: str
+    level: Level
     what: str
-    todo: str
+    todo: str = ""
 
 
 class Doctor:
-    """Examines one database's outbox and whatever belongs to it."""
+    """Examines one database's outbox and what belongs to it, then the apps' parts."""
 
-    def __init__(self, alias: str = "default", *, management: str = "") -> None:
-        self._alias = alias
-        self._connection = connections[alias]
+    def __init__(self, alias: str | None = None, *, management: str = "") -> None:
+        self._alias = alias or outbox_alias()
+        self._connection = connections[self._alias]
         self._management = management
         self._settings: conf.Settings | None = None
         self._is_connected = False
@@ -53,21 +56,27 @@ class Doctor:
             ("settings", self._look_at_settings),
             ("database", self._look_at_database),
             ("broker", self._look_at_broker),
+            ("ids", sequences.find),
             ("clocks", self._look_at_clocks),
             ("relays", self._look_at_relays),
             ("consumers", self._look_at_consumers),
             ("flags", self._look_at_flags),
+            *examinations.registered().items(),
         )
+        said = ""  # What was found so far: one cause is one trouble.
         with own_connection(self._connection):
             for part, find in parts:
                 try:
-                    for found in find():
-                        yield Diagnosis(part, *found)
+                    for level, text, todo in find():
+                        said += text
+                        yield Diagnosis(part, Level(level), text, todo)
                 except _Unknown as error:
-                    yield Diagnosis(part, "unknown", str(error), "")
-                except (Error, StranglerError) as error:
-                    what = f"It failed: {_in_one_line(error)}"
-                    yield Diagnosis(part, "trouble", what, "")
+                    yield Diagnosis(part, Level.UNKNOWN, str(error))
+                except Exception as error:  # noqa: BLE001  The other parts go on.
+                    why = in_one_line(error)
+                    if why not in said:
+                        said += why
+                        yield Diagnosis(part, Level.TROUBLE, f"It failed: {why}")
 
     def _look_at_settings(self) -> Iterator[Finding]:
         with suppress(ConfigurationError):  # The first of the checks says so.
@@ -80,44 +89,40 @@ class Doctor:
             ):
                 well = False
                 yield Finding(
-                    "trouble", f"{message.msg} ({message.id})", message.hint or ""
+                    Level.TROUBLE, f"{message.msg} ({message.id})", message.hint or ""
                 )
         if well:
-            yield Finding("fine", "STRANGLER and what belongs to it pass the checks")
+            yield Finding(
+                Level.FINE, "STRANGLER and what belongs to it pass the checks"
+            )
 
     def _look_at_database(self) -> Iterator[Finding]:
         try:
             self._connection.ensure_connection()
         except Error as error:
             yield Finding(
-                "trouble",
-                f"The database cannot be used: {_in_one_line(error)}",
+                Level.TROUBLE,
+                f"The database cannot be used: {in_one_line(error)}",
                 f"Start it, or correct DATABASES[{self._alias!r}]",
             )
             return
         self._is_connected = True
-        yield from database.examine(self._connection, self._settings or conf.Settings())
+        yield from database.examine(self._connection)
 
     def _look_at_broker(self) -> Iterator[Finding]:
         settings = self._settings
         if settings is None:
-            raise _Unknown("STRANGLER cannot be read, so nobody knows which")
-        urls = settings.broker_url
-        if urls[0].startswith("memory:"):
-            yield Finding(
-                "trouble",
-                "memory:// forgets every event when the process ends",
-                "Set STRANGLER['BROKER_URL'] to amqp://… or local://",
-            )
-        elif urls[0].startswith("local:"):
-            count = len(registry.all())
-            yield Finding("fine", f"The relay itself calls {count} subscribers")
+            raise _Unknown("STRANGLER cannot be read, so the broker is not known")
         types = self._types_in_use(settings) if self._is_connected else set()
-        yield from broker_class(urls).inspect(settings, types, self._management)
+        yield from broker_class(settings.broker_url).inspect(
+            settings, types, self._management
+        )
         for parked in self._state.parked:
-            if parked.reason == "unroutable":
+            if consumer := wants_again(self._state, parked):
+                yield Finding(Level.TROUBLE, *again(parked, consumer))
+            elif parked.reason == UNROUTABLE:
                 yield Finding(
-                    "trouble",
+                    Level.TROUBLE,
                     f"{parked.count} events {parked.type!r} are parked, for no queue "
                     f"was bound; the last one {span(parked.newest)} ago",
                     "Bind its queue, then run: manage.py replay_events --unroutable "
@@ -140,35 +145,45 @@ class Doctor:
         what = f"This host's clock is {abs(ahead):.1f} s "
         what += "ahead of the database's" if ahead > 0 else "behind the database's"
         if abs(ahead) <= SKEW:
-            yield Finding("fine", what)
+            yield Finding(Level.FINE, what)
         else:
-            yield Finding("trouble", what, "timedatectl set-ntp true, on both hosts")
+            yield Finding(
+                Level.TROUBLE, what, "timedatectl set-ntp true, on both hosts"
+            )
 
     def _look_at_relays(self) -> Iterator[Finding]:
-        found = verdict(self._state, self._settings or conf.Settings())
-        for reason in found.reasons:
-            yield Finding("trouble", *reason)
+        settings = self._settings or conf.Settings()
+        queues = (each.queue for each in self._state.consumers)
+        dead = letters.counts(queues, settings, seconds=0.0, patience=5.0)
+        # What no queue wants has been told with the broker.
+        others = [each for each in self._state.parked if each.reason != UNROUTABLE]
+        state = replace(self._state, parked=tuple(others))
+        found = verdict(state, settings, dead or {})
+        for reason in (*found.reasons, *found.concerns):
+            yield Finding(Level.TROUBLE, *reason)
         for relay in self._state.live_relays:
             beat = span(relay.heartbeat)
             yield Finding(
-                "fine", f"{relay.name} drains {relay.lanes} lanes, seen {beat} ago"
+                Level.FINE, f"{relay.name} drains {relay.lanes} lanes, seen {beat} ago"
             )
         if found.ready:
-            yield Finding("fine", found.sentence)
+            yield Finding(Level.FINE, found.sentence)
+        if dead is None and broker_class(settings.broker_url).dead_letters:
+            yield Finding(Level.UNKNOWN, "The dead letters could not be counted")
 
     def _look_at_consumers(self) -> Iterator[Finding]:
         live, subscribers = self._state.live_consumers, registry.all()
         for each in live:
-            yield Finding("fine", f"{each.name} consumes {each.queue!r}")
+            yield Finding(Level.FINE, f"{each.name} consumes {each.queue!r}")
         settings = self._settings
-        if settings is None or not settings.broker_url[0].startswith("amqp"):
+        if settings is None or broker_class(settings.broker_url).source is None:
             return
         patterns = {pattern for each in live for pattern in each.patterns}
         for subscriber in subscribers:
             if missing := sorted({*subscriber.patterns} - patterns):
                 known = live[0].queue if live else "NAME"
                 yield Finding(
-                    "trouble",
+                    Level.TROUBLE,
                     f"No consumer that lives is bound for {', '.join(missing)}, which "
                     f"the subscriber {subscriber.name!r} wants",
                     f"manage.py consume_events --queue {known}"
@@ -177,25 +192,27 @@ class Doctor:
 
     def _look_at_flags(self) -> Iterator[Finding]:
         self._needs_database()
-        flags = {flag.name: flag for flag in Flag.objects.all()}
+        rows = Flag.objects.using(router.db_for_write(Flag))
+        flags = {flag.name: flag for flag in rows}
         for name, flag in flags.items():
             try:
                 flag.prepare()
             except StranglerError as error:
                 yield Finding(
-                    "trouble",
+                    Level.TROUBLE,
                     f"The flag {name!r} cannot be used: {error}",
                     f"manage.py flag rollback {name}",
                 )
         wanted = {each.flag for each in registry.all() if each.flag}
         for name in sorted(wanted - set(flags)):
             yield Finding(
-                "trouble",
+                Level.TROUBLE,
                 f"A subscriber asks for the flag {name!r}, which does not exist: it "
                 "gets no event",
                 f"manage.py flag set {name} 0",
             )
-        yield Finding("fine", f"{len(flags)} flags")
+        count = "1 flag" if len(flags) == 1 else f"{len(flags)} flags"
+        yield Finding(Level.FINE, count)
 
     @cached_property
     def _state(self) -> State:
@@ -211,5 +228,6 @@ class _Unknown(Exception):
     """It cannot be looked at, for a reason that another part has told."""
 
 
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def in_one_line(error: Exception) -> str:
+    """What went wrong, with its kind if it has no words."""
+    return " ".join(str(error).split()) or type(error).__name__

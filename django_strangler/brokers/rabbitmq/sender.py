@@ -1,0 +1,393 @@
+"""Events on their way, and apart from them those that may not get through."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from django_strangler import tracing
+from django_strangler.brokers.base import Cause, Kind, Outcome, Outgoing
+from django_strangler.conf import Settings
+
+from .confirms import TICKS
+from .culprit import NODE_FAULTS, Blame, Refusal, Verdict
+from .declare import Exchange
+from .event_channel import ChannelUser, EventChannel
+from .explain import Diary
+from .hunt import Hunt
+from .lateness import Lateness
+from .link import Link, Loop, Loss, Pauses
+from .probes import Probe, Probes
+from .refusals import Refusals
+from .urls import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long the broker waits for what, in seconds."""
+
+    pauses: Pauses = field(default_factory=Pauses)
+    # When one type was confirmed and another was not: how much longer that may take.
+    neighbour: float = 1.0
+    # A fault of the node is not blamed on an event before that.
+    blame: float = 120.0
+    # Without a refusal for so long, a queue has room again.
+    calm: float = 15.0
+    fast: bool = True  # By pika's private face.
+
+
+class Sender:
+    """
+    One link and one channel that all events stream through, and a link for probes.
+
+    What is healthy never shares a channel or a link with a suspect. Whose fault it is
+    that RabbitMQ closes a channel, or does not confirm, is found out over the link for
+    probes; meanwhile what comes in waits.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        settings: Settings,
+        limits: Limits,
+        *,
+        report: Callable[[list[Outcome]], None],
+        turn: Callable[[], None],
+    ) -> None:
+        self.trouble = ""  # None yet: it connects.
+        self.blocked = ""
+        self._settings, self._limits = settings, limits
+        self._report, self._turn = report, turn
+        # Other threads append: events, and whether they are probes.
+        self._incoming: deque[tuple[Sequence[Outgoing], bool]] = deque()
+        self._diary = Diary()
+        # By where it leads: pika copies the parameters.
+        self._nodes = {(node.host, node.port): node for node in nodes}
+        self._loop = Loop("strangler-rabbitmq", self._begin)
+        self._link = Link(
+            self._loop,
+            nodes,
+            up=self._up,
+            down=self._down,
+            prepare=Exchange(settings.exchange).look,
+            pauses=limits.pauses,
+        )
+        # Another node is the better witness.
+        self._probes = Probes(self._loop, [*nodes[1:], nodes[0]], self._open_channel)
+        self._producer: tracing.Producer | None = None
+        self._main: EventChannel | None = None
+        self._next: EventChannel | None = None  # Takes the main one's place.
+        self._replaced: list[EventChannel] = []  # With confirms still to come.
+        self._unproven = False  # There was trouble; being connected proves nothing.
+        self._proved_at = float("-inf")
+        self._too_large = float("inf")
+        self._refusals, self._blame = Refusals(calm=limits.calm), Blame(limits.blame)
+        self._hunt = Hunt(self._probes, passed=self._probed, over=self._judge)
+        self._lateness = Lateness(
+            self._loop,
+            self._probes,
+            neighbour=limits.neighbour,
+            settled=self._late_settled,
+            found=self._renew_without,
+        )
+
+    # From other threads.
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether events can be sent now."""
+        main = self._main
+        return main is not None and main.ready and not self.blocked
+
+    def start(self) -> None:
+        """Connect, on a thread of its own."""
+        self._loop.start()
+
+    def finish(self, timeout: float) -> None:
+        """Close the connections and end the thread."""
+        self._loop.finish(timeout)
+
+    def send(self, events: Sequence[Outgoing], *, probe: bool) -> None:
+        """Hand over a batch; one wake-up for all of it."""
+        self._incoming.append((events, probe))
+        self._loop.call(self._pump)
+
+    # The link.
+
+    def _begin(self) -> None:
+        self._link.open()
+
+    def _up(self, connection: Any) -> None:
+        connection.add_on_connection_blocked_callback(self._was_blocked)
+        connection.add_on_connection_unblocked_callback(self._was_unblocked)
+        node = self._link.node
+        self._producer = tracing.producer(self._settings.exchange, node.host, node.port)
+        self._loop.later(node.confirm_timeout / TICKS, partial(self._tick, connection))
+        self._main = self._open_channel(connection, self)
+
+    def _down(self, loss: Loss) -> None:
+        """Nothing can be sent; what is under way is unknown, or under suspicion."""
+        if loss.todo:
+            self._diary.trouble(loss.what, loss.todo)
+        self.trouble, self.blocked = loss.what, ""
+        self._lateness.call_off()
+        channels, self._main, self._next = self._channels, None, None
+        self._replaced = []
+        self._turn()
+        events = [event for channel in channels for event in channel.give_up()]
+        if loss.code in NODE_FAULTS:
+            self._suspect(events, Refusal(loss.code, loss.text))
+        else:
+            self._report_lost(events, loss.what)
+        self._pump()
+
+    def _was_blocked(self, connection: object, frame: Any) -> None:
+        if connection is self._link.connection:
+            self.trouble = self.blocked = f"blocked: {frame.method.reason}"
+            self._diary.trouble(
+                f"{self._link.node.shown} is {self.blocked}",
+                "It takes nothing until it has memory and disk again; events wait.",
+            )
+            self._turn()
+            self._be_patient()
+
+    def _was_unblocked(self, connection: object, _frame: object) -> None:
+        if connection is self._link.connection:
+            self.blocked = ""
+            self._be_patient()
+            self._go_on()
+
+    # The channels.
+
+    @property
+    def _channels(self) -> list[EventChannel]:
+        channels = (*self._replaced, self._main, self._next)
+        return [channel for channel in channels if channel is not None]
+
+    def _open_channel(self, connection: Any, user: ChannelUser) -> EventChannel:
+        node = self._nodes[connection.params.host, connection.params.port]
+        return EventChannel(
+            connection,
+            exchange=self._settings.exchange,
+            app_id=self._settings.source,
+            user_id=node.vouched_user,
+            cloudevents=node.cloudevents,
+            producer=self._producer,
+            fast=self._limits.fast,
+            user=user,
+        )
+
+    def opened(self, channel: EventChannel) -> None:
+        """Events can be published now."""
+        if channel is self._next and self._main is not None:
+            self._replaced.append(self._main)
+            self._main, self._next = channel, None
+            self._leave_replaced()
+        self._go_on()
+
+    def ended(
+        self, channel: EventChannel, events: list[Outgoing], outcomes: list[Outcome]
+    ) -> None:
+        """These have their outcomes."""
+        last = outcomes[-1]
+        if last.cause is Cause.NACKED:
+            for event in events:
+                self._refusals.note(event.type, last)
+            # A full quorum queue may refuse a channel for ever, though its limit is
+            # gone (RabbitMQ 3.10); it does not refuse a new one.
+            if channel is self._main and self._next is None:
+                self._next = self._open_channel(self._link.connection, self)
+        elif last.kind is not Kind.REJECTED:  # That was ours, and proves nothing.
+            self._prove()
+        if self._refusals:
+            self._refusals.settle(events, outcomes)
+        if self._replaced:
+            self._leave_replaced()
+        self._report(outcomes)
+
+    def closed(
+        self, channel: EventChannel, code: int, text: str, events: list[Outgoing]
+    ) -> None:
+        """RabbitMQ closed it, with these unconfirmed."""
+        self._lateness.call_off()
+        if channel is self._next:
+            self._next = None
+        elif channel in self._replaced:
+            self._replaced.remove(channel)
+        else:
+            self._main = self._open_channel(self._link.connection, self)
+        self._suspect(events, Refusal(code, text))
+
+    def _leave_replaced(self) -> None:
+        for channel in list(self._replaced):
+            if not channel.unconfirmed:
+                self._replaced.remove(channel)
+                channel.give_up()
+
+    def _go_on(self) -> None:
+        if self.is_ready:
+            self.trouble = ""
+            if not self._unproven:
+                self._diary.well(self._link.node.shown)
+            self._turn()
+            self._pump()
+
+    def _prove(self) -> None:
+        self._link.prove()
+        self._proved_at = time.monotonic()
+        if self._unproven:
+            self._unproven = False
+            self._diary.well(self._link.node.shown)
+
+    def _refuses_everything(self, reason: str) -> None:
+        self._unproven = True
+        self._link.renew(
+            Loss(
+                f"{self._link.node.shown} refuses every event: {reason}",
+                "Create what is missing, or give the user write permission to the "
+                "exchange, or take ?user_id=off if that is what it says; events wait.",
+            ),
+            politely=True,
+        )
+
+    # Sending.
+
+    def _pump(self) -> None:
+        """Send what has come in, unless a culprit is to be found first."""
+        is_looking = self._hunt.is_on or self._lateness.is_on
+        while self._incoming and not (is_looking and self.is_ready):
+            events, probe = self._incoming.popleft()
+            try:
+                self._send(events, probe)
+            except Exception:
+                # A bug, of which the log will tell: nothing stays without an outcome.
+                for event in events:
+                    self._withdraw(event)
+                self._report_lost(events, "an unexpected error; see the log")
+                raise
+
+    def _send(self, events: Sequence[Outgoing], probe: bool) -> None:
+        if not self.is_ready or self._main is None:
+            self._report_lost(events, self.trouble or "connecting")
+        elif probe:
+            by_type = attrgetter("type")
+            for _, group in groupby(sorted(events, key=by_type), by_type):
+                self._probes.send(Probe(list(group), self._probed))
+        else:
+            limit = self._too_large
+            # Refused before, or as large as one that was too large.
+            apart = [it for it in events if it.attempts or it.size >= limit]
+            usual = [it for it in events if it not in apart] if apart else events
+            self._main.publish(usual)
+            for event in apart:
+                self._probes.send(Probe([event], self._probed))
+
+    def _probed(
+        self, event: Outgoing, outcome: Outcome, refusal: Refusal | None
+    ) -> None:
+        """What became of one that was sent apart."""
+        if refusal is not None and not refusal.is_of_everything:
+            outcome = self._blame.outcome(event, refusal, self._proved_at)
+        if outcome.kind is Kind.CONFIRMED:
+            self._proved_at = time.monotonic()
+            if event.size >= self._too_large:
+                self._too_large = float("inf")
+        if outcome.cause.holds_type:
+            self._refusals.note(event.type, outcome)
+        elif self._refusals:
+            self._refusals.settle([event], [outcome])
+        self._report([outcome])
+
+    # Which type is not confirmed.
+
+    def _be_patient(self) -> None:
+        for channel in self._channels:
+            channel.be_patient()
+
+    def _tick(self, connection: Any) -> None:
+        if connection is not self._link.connection:
+            return
+        timeout = self._link.node.confirm_timeout
+        self._loop.later(timeout / TICKS, partial(self._tick, connection))
+        late = [channel.is_late() for channel in self._channels]  # Ask each of them.
+        if self.blocked or self._hunt.is_on:
+            self._be_patient()
+        elif not any(late):
+            if self._lateness.is_on:  # It has answered after all.
+                self._lateness.call_off()
+                self._pump()
+        elif not self._lateness.is_on:
+            self._lateness.begin(self._unconfirmed)
+
+    @property
+    def _unconfirmed(self) -> list[Outgoing]:
+        return [it for each in self._channels for it in each.unconfirmed.values()]
+
+    def _withdraw(self, event: Outgoing) -> bool:
+        """Whether the main link had not told yet what became of it, and need not."""
+        return any(channel.withdraw(event) for channel in self._channels)
+
+    def _late_settled(self, event: Outgoing, outcome: Outcome) -> None:
+        if self._withdraw(event):
+            self._report([outcome])
+
+    def _renew_without(self, ill: dict[str, Outcome]) -> None:
+        """Go on without the types that are not confirmed, or with another node."""
+        timeout = self._link.node.confirm_timeout
+        what = f"{self._link.node.shown} confirmed nothing for {timeout:g} s"
+        if not ill:
+            self._unproven = True
+            todo = "The node hangs, or the network swallows; another is tried."
+            self._link.renew(Loss(what, todo))
+            return
+        for type, outcome in ill.items():
+            self._refusals.note(type, outcome)
+        events = [event for event in self._unconfirmed if event.type in ill]
+        for event in events:
+            self._withdraw(event)
+        self._report([ill[each.type]._replace(row=each.row) for each in events])
+        self._link.renew(Loss(what, ""))
+
+    # Whom a channel or a connection was closed for.
+
+    def _suspect(self, events: Sequence[Outgoing], refusal: Refusal) -> None:
+        """It was closed with these unconfirmed."""
+        if refusal.is_of_everything:
+            self._report_lost(events, refusal.text)
+            self._refuses_everything(refusal.text)
+        elif self._hunt.is_on:
+            self._report_lost(events, refusal.text)
+        else:
+            self._hunt.begin(events, refusal)
+
+    def _judge(self, verdict: Verdict, suspects: list[Outgoing]) -> None:
+        culprit, refusal = verdict
+        reason = refusal.text if refusal else "RabbitMQ closed the channel."
+        if culprit is not None and refusal is not None:
+            outcome = self._blame.outcome(culprit, refusal, self._proved_at)
+            if outcome.cause.holds_type:
+                self._refusals.note(culprit.type, outcome)
+                guilty = [it for it in suspects if it.type == culprit.type]
+            else:
+                guilty = [culprit]
+                if refusal.names_size(culprit):
+                    self._too_large = min(self._too_large, culprit.size)
+            self._report([outcome._replace(row=each.row) for each in guilty])
+            suspects = [each for each in suspects if each not in guilty]
+            reason = f"The channel was closed for another event: {reason}"
+        self._report_lost(suspects, reason)
+        if culprit is None and refusal is not None:
+            self._refuses_everything(refusal.text)
+        else:
+            self._pump()
+
+    def _report_lost(self, events: Iterable[Outgoing], reason: str) -> None:
+        outcomes = [Outcome(each.row, Kind.UNKNOWN, reason) for each in events]
+        if outcomes:
+            self._report(outcomes)

@@ -1,0 +1,110 @@
+"""Statements: reading rows, claiming one once, and errors that pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, IntegrityError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_strangler.clock import DatabaseNow, now_sql, stored
+
+_SQLSTATES = {"40001", "40P01", "55P03"}  # Serialization, deadlock, lock timeout.
+# The same of MariaDB and MySQL; 1020 is "changed since last read", under snapshots.
+_NUMBERS = {1020, 1205, 1213}
+_DUPLICATE = 1062
+
+
+def fetch(
+    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any] = ()
+) -> list[tuple[Any, ...]]:
+    """The rows that a statement finds."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, list(params))
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
+def is_transient(error: BaseException) -> bool:
+    """
+    Whether the same statement may well succeed in a moment, on this connection.
+
+    After a deadlock, a lock that was held too long, or a race that was lost.
+    """
+    if not isinstance(error, DatabaseError):
+        return False
+    # The number comes first: MariaDB's state for most of its errors says nothing.
+    number = error.args[0] if error.args else None
+    if isinstance(number, int):
+        return number in _NUMBERS
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    if state is not None:
+        return state in _SQLSTATES
+    return "database is locked" in str(error) or "table is locked" in str(error)
+
+
+def claim_once(
+    connection: BaseDatabaseWrapper,
+    table: str,
+    *,
+    values: Mapping[str, Any],
+    unique: Sequence[str],
+) -> bool:
+    """
+    Insert a row, unless one with the same values in the ``unique`` columns exists.
+
+    Says whether it was inserted. Two that claim at once wait for each other: the second
+    is told only when the first has committed. Every other violation raises, and breaks
+    the transaction. Values may be UUIDs, aware datetimes and ``DatabaseNow()``.
+    """
+    quote = connection.ops.quote_name
+    marks, params = [], []
+    for value in values.values():
+        if isinstance(value, DatabaseNow):
+            seconds = f"{value.seconds:.6f}" if value.seconds else ""
+            marks.append(now_sql(connection, seconds))
+        else:
+            marks.append("%s")
+            params.append(_stored(value, connection))
+    sql = (
+        f"INSERT INTO {quote(table)} ({', '.join(map(quote, values))}) "
+        f"VALUES ({', '.join(marks)})"
+    )
+    with connection.cursor() as cursor:
+        if connection.vendor != "mysql":
+            # Not INSERT and an error: that would break PostgreSQL's transaction.
+            key = ", ".join(map(quote, unique))
+            with transaction.mark_for_rollback_on_error(using=connection.alias):
+                cursor.execute(f"{sql} ON CONFLICT ({key}) DO NOTHING", params)
+            return bool(cursor.rowcount)
+        try:
+            cursor.execute(sql, params)
+        except IntegrityError as error:
+            if error.args[0] == _DUPLICATE and _exists(
+                connection, table, {name: values[name] for name in unique}
+            ):
+                return False
+            with transaction.mark_for_rollback_on_error(using=connection.alias):
+                raise
+        return True
+
+
+def _exists(
+    connection: BaseDatabaseWrapper, table: str, key: Mapping[str, Any]
+) -> bool:
+    quote = connection.ops.quote_name
+    where = " AND ".join(f"{quote(name)} = %s" for name in key)
+    # A locking read: under REPEATABLE READ, another one would not see the latest.
+    sql = f"SELECT 1 FROM {quote(table)} WHERE {where} LOCK IN SHARE MODE"
+    params = [_stored(value, connection) for value in key.values()]
+    return bool(fetch(connection, sql, params))
+
+
+def _stored(value: Any, connection: BaseDatabaseWrapper) -> Any:
+    if isinstance(value, UUID):
+        return value if connection.features.has_native_uuid_field else value.hex
+    return stored(value, connection) if isinstance(value, datetime) else value

@@ -1,0 +1,16 @@
+"""Where guards publish: the outbox is a neighbour, so the app connects the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+TYPE = "migration.alert"
+
+
+def _nobody(payload: dict[str, Any]) -> None:
+    """Before the app is ready."""
+
+
+# Publishes an event of TYPE with this payload, in the transaction that is open.
+publish: Callable[[dict[str, Any]], object] = _nobody

@@ -1,0 +1,49 @@
+"""Whose word is taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from django_strangler.brokers.patterns import matches
+from django_strangler.events import Publisher
+
+
+def may_publish(
+    source: Publisher, type: str, rules: Mapping[str, Collection[str]]
+) -> bool:
+    """
+    Whether an event of this type, and its decisions, are believed.
+
+    Every rule whose pattern matches must name the publisher; without a rule, anybody
+    may whom the broker lets publish.
+    """
+    return all(
+        is_among(source, names)
+        for pattern, names in rules.items()
+        if matches(pattern, type)
+    )
+
+
+def is_among(source: Publisher, names: Collection[str]) -> bool:
+    """Only if the broker vouches for it: anybody can claim a name."""
+    return source.vouched and source.name in names
+
+
+def is_foreign(
+    source: Publisher,
+    type: str,
+    rules: Mapping[str, Collection[str]],
+    *,
+    app: object,
+    ours: str,
+) -> bool:
+    """
+    Whether its trace is another's, which ours links to instead of going on with it.
+
+    A publisher that a rule names is believed. Of the others, those that call themselves
+    by this project's ``SOURCE``.
+    """
+    named = [names for pattern, names in rules.items() if matches(pattern, type)]
+    if named:
+        return not any(is_among(source, names) for names in named)
+    return app != ours
