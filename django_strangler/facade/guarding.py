@@ -1,0 +1,39 @@
+"""
+A route's flag has a guard from the first: it goes off when the service fails.
+
+Set when the flag is created, in the same transaction. Whoever removes it, or sets
+another, is not overruled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models.signals import post_save
+
+from django_strangler import feature_flags
+from django_strangler.feature_flags.models import Flag
+
+ACTION = "off"
+
+
+def connect() -> None:
+    """From now on."""
+    post_save.connect(_guard, sender=Flag, dispatch_uid="strangler_facade")
+
+
+def _guard(
+    sender: Any, instance: Flag, created: bool, raw: bool = False, **kwargs: Any
+) -> None:
+    from .routes import routes
+
+    sources = sorted(route.source for route in routes if route.flag == instance.name)
+    set_guard = getattr(feature_flags, "set_guard", None)
+    if not created or raw or not sources or set_guard is None:
+        return
+    set_guard(
+        instance.name,
+        on=sources,
+        action=ACTION,
+        why="Set by itself: the flag is of a route.",
+    )
