@@ -1,0 +1,153 @@
+"""Beginning and ending a move: everything that puts triggers up or takes them down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from django_strangler.clock import DatabaseNow
+
+from . import checking
+from .conf import settings
+from .declaring import Move
+from .directions import LEGACY, MODERN, Direction, direction_of, sides
+from .exceptions import Busy, MoveRefused, UnknownMove
+from .models import ON, STALE, Difference, Mover, MoveState, Stage
+from .sides import DatabaseSide
+from .switching import take_back
+from .ways import names
+
+Say = Callable[[str], object]
+
+
+def start(move: type[Move], say: Say = lambda text: None) -> None:
+    """
+    Put fence and marks up, and let movers begin to copy. Run again, it mends triggers.
+    """
+    legacy, modern = sides(move)
+    state = _state(move)
+    is_on = state is not None and state.stage in ON
+    errors = [] if is_on else [each for each in checking.check(move) if each.is_error]
+    if errors:
+        raise MoveRefused(
+            f"The move {move.name!r} cannot begin:\n"
+            + "\n".join(f"- {each.text} {each.todo}".rstrip() for each in errors)
+        )
+    if not is_on:
+        before = modern.standing()
+        opened = before[1] if before else 0
+        # The target is closed from the first moment on; then the source is watched.
+        modern.establish(closed=True, opened=opened)
+        legacy.establish(closed=False, opened=opened + 1)
+    for table in move.tables:
+        for side, name in zip((modern, legacy), reversed(names(table)), strict=True):
+            if not (is_on and side.is_installed(name)):
+                install = partial(side.install, name, table.label, side.key(name))
+                _patiently(install, say)
+                say(f"Fence and marks are on {name} in {side.alias!r}.")
+    if not is_on:
+        Difference.objects.using(move.source).filter(move=move.name).delete()
+        MoveState.objects.using(move.source).update_or_create(
+            name=move.name,
+            defaults={
+                "stage": Stage.COPYING,
+                "goal": "",
+                "progress": {},
+                "validated": {},
+                "verified_at": None,
+                "verified_rows": 0,
+                "started_at": DatabaseNow(),
+                "copied_at": None,
+                "switched_at": None,
+                "alerted_at": None,
+            },
+        )
+
+
+def finish(move: type[Move], say: Say = lambda text: None) -> None:
+    """After the switch: the modern side only, and no way back any more."""
+    state = _require(move, Stage.FINISHED)
+    direction = direction_of(move)
+    if direction.primary != MODERN or state.goal:
+        raise MoveRefused(
+            f"The move {move.name!r} has not switched. Run: manage.py strangler_moves "
+            f"switch {move.name} --to modern; or abandon it."
+        )
+    direction.target.revoke(over=direction.over)
+    _end(direction, Stage.FINISHED, say)
+
+
+def abandon(move: type[Move], say: Say = lambda text: None) -> None:
+    """Before the switch: all stays where it is. What was copied is left there."""
+    _require(move, Stage.ABANDONED)
+    direction = direction_of(move)
+    if direction.primary != LEGACY:
+        raise MoveRefused(
+            f"The move {move.name!r} has switched. Switch back before: manage.py "
+            f"strangler_moves switch {move.name} --to legacy"
+        )
+    MoveState.objects.using(move.source).filter(name=move.name).update(goal="")
+    if direction.source.is_closed():
+        _patiently(
+            lambda: take_back(direction, direction.source.close(settings().lock)),
+            say,
+        )
+    else:
+        direction.target.revoke(over=direction.over)
+    _end(direction, Stage.ABANDONED, say)
+
+
+def _end(direction: Direction, stage: Stage, say: Say) -> None:
+    move = direction.move
+    states = MoveState.objects.using(move.source).filter(name=move.name)
+    if states.exclude(stage=stage).update(stage=stage, goal=""):
+        time.sleep(STALE)  # Until nobody reads where no mover follows any more.
+    for table in move.tables:
+        legacy, modern = names(table)
+        for alias, name in ((move.source, legacy), (move.target, modern)):
+            side = _side(direction, alias)
+            _patiently(partial(side.uninstall, name), say)
+            say(f"Nothing is left on {name} in {alias!r}.")
+    for side in (direction.source, direction.target):
+        side.forget_marks()
+    Difference.objects.using(move.source).filter(move=move.name).delete()
+    Mover.objects.using(move.source).filter(move=move.name).delete()
+
+
+def _side(direction: Direction, alias: str) -> DatabaseSide:
+    source = direction.source
+    return source if source.alias == alias else direction.target
+
+
+def _state(move: type[Move]) -> MoveState | None:
+    legacy, modern = sides(move)
+    if missing := list(checking.missing(move, legacy, modern)):
+        raise MoveRefused(
+            " ".join(f"{each.text} {each.todo}".rstrip() for each in missing)
+        )
+    return MoveState.objects.using(move.source).filter(name=move.name).first()
+
+
+def _require(move: type[Move], ended: Stage) -> MoveState:
+    state = _state(move)
+    if state is None or state.stage not in (*ON, ended):
+        raise UnknownMove(
+            f"The move {move.name!r} is not under way"
+            + (f": it is {state.stage}." if state is not None else ".")
+        )
+    return state
+
+
+def _patiently(do: Callable[[], object], say: Say) -> None:
+    """Again and again in short tries, so that nobody queues behind us for long."""
+    deadline = time.monotonic() + settings().patience
+    while True:
+        try:
+            do()
+            return
+        except Busy as error:
+            if time.monotonic() > deadline:
+                raise
+            say(f"Once more in a moment: {error}")
+            time.sleep(0.5)

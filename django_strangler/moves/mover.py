@@ -1,0 +1,282 @@
+"""The mover: copies, follows, validates, and ends what a dead switch has begun."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from django.db import Error, connections
+from django.db.models import QuerySet
+
+from django_strangler.announcing import Announcer
+from django_strangler.clock import DatabaseNow
+from django_strangler.exceptions import StranglerError
+
+from . import checking, counts, differences, syncing, verifying
+from .conf import settings
+from .declaring import Move, registry
+from .directions import LEGACY, MODERN, Direction, direction_of, sides, ways_between
+from .exceptions import Fenced, MoveRefused
+from .models import ON, MoveState, Stage
+from .sides.base import Key
+from .switching import Switch, hold_of, is_first, is_switching, reopen, settle
+from .verifying import Position
+from .ways import Way
+
+logger = logging.getLogger("django_strangler.moves")
+
+LOOK = 0.2  # Seconds: who works, at what, and whether somebody switches.
+LOOK_CLOSELY = 10.0  # And whether tables and triggers are as they were.
+IDLE = 0.1  # The longest sleep.
+TIDY = 20_000  # Marks.
+TICK = timedelta(microseconds=500)
+PAGE_TAKES = 0.25  # A page that takes longer is made smaller.
+
+
+class Mover:
+    """One process at one move. ``step`` does a bit, and says when to come again."""
+
+    def __init__(
+        self, move: type[Move], *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.move = move
+        self._now = monotonic
+        self._hold = hold_of(move, length=settings().lease)
+        self._states = MoveState.objects.using(move.source).filter(name=move.name)
+        self._state: MoveState | None = None
+        self._direction: Direction | None = None
+        self._ways: dict[str, Mapping[str, Way]] = {}
+        self._look_at = self._closely_at = self._copy_at = self._validate_at = 0.0
+        self._page = min(1000, settings().page)
+        self._best = float("inf")  # Seconds for a row, when nothing else goes on.
+        self._idle = settings().poll
+        self._deleted = 0
+        self._trouble = Announcer(logger)
+
+    def step(self) -> float:
+        """Do what is due; says how long there is nothing more to do."""
+        try:
+            if self._now() >= self._look_at:
+                self._look()
+            if self._state is None or self._direction is None:
+                return LOOK
+            return self._work(self._state, self._direction)
+        except Fenced:
+            # Somebody has switched: look anew.
+            self._forget()
+            return settings().poll
+        except StranglerError as error:
+            self._forget()
+            self._trouble.once(
+                "refused", "The move %r stands still: %s", self.move.name, error
+            )
+            return 1.0
+
+    def leave(self) -> None:
+        """Let another one work at once."""
+        self._hold.leave()
+
+    def recover(self) -> None:
+        """After an error look at everything anew; the hold goes on."""
+        self._forget()
+        self._closely_at = 0.0
+
+    def _forget(self) -> None:
+        self._look_at, self._direction = 0.0, None
+
+    def _look(self) -> None:
+        self._look_at = self._now() + LOOK
+        self._state = self._states.first()
+        self._direction = None
+        if self._state is None or self._state.stage not in ON:
+            self._state = None
+            counts.lags.pop((self.move.name,), None)
+            self._hold.leave()
+            return
+        self._hold.keep()
+        if not is_first(self.move, self._hold):
+            return
+        if self._now() >= self._closely_at:
+            self._look_closely()
+        direction = direction_of(self.move, self._ways)
+        settle(self._state, direction)
+        if self._is_left_half_way(self._state, direction):
+            self._resume(self._state, direction)
+            self._look_at = 0.0
+            return
+        self._direction = direction
+        counts.lags[(self.move.name,)] = direction.source.lag()[1]
+
+    def _look_closely(self) -> None:
+        """Columns are looked up anew, and compared with what the move can do."""
+        legacy, modern = sides(self.move)
+        self._ways = {
+            LEGACY: ways_between(self.move, legacy, modern),
+            MODERN: ways_between(self.move, modern, legacy),
+        }
+        errors = [each for each in checking.check(self.move) if each.is_error]
+        if errors:
+            raise MoveRefused(f"{errors[0].text} {errors[0].todo}".rstrip())
+        self._closely_at = self._now() + LOOK_CLOSELY
+        self._trouble.over("refused", "The move %r goes on", self.move.name)
+
+    def _is_left_half_way(self, state: MoveState, direction: Direction) -> bool:
+        if not state.goal and not direction.source.is_closed():
+            return False
+        return not is_switching(self.move)
+
+    def _resume(self, state: MoveState, direction: Direction) -> None:
+        """A switch has died: end it, or take its closing back."""
+        if not state.goal or state.goal == direction.primary:
+            reopen(self.move)
+            return
+        logger.warning("The move %r goes on with a switch that has died", state.name)
+        Switch(self.move, state.goal).run(resumed=True)
+
+    # Work
+
+    def _work(self, state: MoveState, direction: Direction) -> float:
+        chunk = settings().chunk
+        # A page and a chunk in turn: who writes much, keeps no copy from its end.
+        most = chunk if state.stage == Stage.COPYING else syncing.AT_ONCE
+        done, _ = syncing.follow(direction, chunk, most, keep=self._hold.keep)
+        if done:
+            self._idle = settings().poll
+            self._deleted += done
+            counts.rows.add(self.move.name, counts.FOLLOWED, n=done)
+            if self._deleted > TIDY:
+                self._deleted = 0
+                direction.source.tidy()
+        if state.stage == Stage.COPYING:
+            if self._now() < self._copy_at:
+                return min(self._copy_at - self._now(), settings().poll)
+            self._copy(state, direction)
+            return 0.0
+        if self._now() >= self._validate_at:
+            self._validate(state, direction)
+        elif not done:
+            self._idle = min(self._idle * 1.5, IDLE)
+        return 0.0 if done >= chunk else self._idle
+
+    def _copy(self, state: MoveState, direction: Direction) -> None:
+        """The next page; then a pause, as long as pace and load ask for."""
+        for tab, way in direction.ways.items():
+            at = state.progress.setdefault(
+                tab,
+                {
+                    "after": None,
+                    "rows": 0,
+                    "of": way.source.estimated_rows(way.name),
+                    "is_done": False,
+                },
+            )
+            if at["is_done"]:
+                continue
+            began = self._now()
+            after: Key | None = tuple(at["after"]) if at["after"] else None
+            rows, last = syncing.copy_page(direction, way, after, self._page)
+            at["rows"] += rows
+            counts.rows.add(self.move.name, counts.COPIED, n=rows)
+            at["is_done"] = rows < self._page
+            at["after"] = last or at["after"]
+            self._pace(state, direction, rows, self._now() - began)
+            self._books(state).update(progress=state.progress)
+            return
+        self._books(state).update(stage=Stage.FOLLOWING, copied_at=DatabaseNow())
+        state.stage = Stage.FOLLOWING
+        logger.info("The move %r has copied everything and follows", self.move.name)
+
+    def _books(self, state: MoveState) -> QuerySet[MoveState]:
+        # Who slept while the move was abandoned and begun anew, or switched and
+        # switched back, has nothing to say about that one.
+        rows = self._states.filter(stage=state.stage)
+        for name in ("started_at", "switched_at"):
+            at = getattr(state, name)
+            # SQLite keeps times as texts, and one may be written in several ways.
+            around = {f"{name}__range": (at - TICK, at + TICK)} if at else {name: None}
+            rows = rows.filter(**around)
+        return rows
+
+    def _pace(
+        self, state: MoveState, direction: Direction, rows: int, took: float
+    ) -> None:
+        conf = settings()
+        share = max(0.01, conf.share if state.share is None else state.share)
+        rest = took * (1 / share - 1)
+        if rows >= self._page:
+            each = took / rows
+            self._best = min(self._best, each)
+            if each > 3 * self._best:  # The databases have other work.
+                rest += took
+            if took > 2 * PAGE_TAKES:
+                self._page = max(100, self._page // 2)
+            elif took < PAGE_TAKES:
+                self._page = min(conf.page, self._page * 2)
+        behind = (direction.source.replica_lag(), direction.target.replica_lag())
+        if max(behind) > conf.replica_lag:
+            rest += 1.0
+        self._copy_at = self._now() + rest
+
+    def _validate(self, state: MoveState, direction: Direction) -> None:
+        """The next range of the rotation; a whole round is a verification."""
+        conf = settings()
+        if not conf.validate:
+            self._validate_at = self._now() + LOOK_CLOSELY
+            return
+        began = self._now()
+        at = state.validated
+        if not at:
+            differences.look_again(direction)
+            at.update(at=None, rows=0, found=0)
+        position = Position.from_json(at["at"]) if at["at"] else Position()
+        compared = verifying.step(direction, position)
+        at["rows"] += compared.rows
+        at["found"] += differences.note(self.move, compared.rows, compared.found)
+        self._validate_at = self._now() + (self._now() - began) / conf.validate
+        if compared.next is not None:
+            at["at"] = compared.next.to_json()
+            self._books(state).update(validated=at)
+            return
+        state.validated = {}
+        self._books(state).update(
+            validated={}, verified_at=DatabaseNow(), verified_rows=at["rows"]
+        )
+
+
+def run(
+    stop: threading.Event,
+    only: str | None = None,
+    beat: Callable[[], object] = lambda: None,
+) -> None:
+    """Work at all moves, or at one, until asked to stop."""
+    movers: dict[str, Mover] = {}
+    trouble = Announcer(logger)
+    while not stop.is_set():
+        names = [name for name in registry if only in (None, name)]
+        delay = LOOK
+        for name in names:
+            mover = movers.setdefault(name, Mover(registry[name]))
+            try:
+                delay = min(delay, mover.step())
+                trouble.over(name, "The databases of the move %r work again", name)
+            except Error as error:
+                trouble.once(name, "The move %r waits for a database: %s", name, error)
+                movers[name].recover()
+                connections.close_all()
+            except Exception as error:  # noqa: BLE001  A function of the project's, say.
+                trouble.once(
+                    name, "The move %r stands still: %s", name, error, exc_info=error
+                )
+                movers.pop(name)
+                delay = 1.0
+        beat()
+        if delay:
+            stop.wait(delay)
+    for mover in movers.values():
+        try:
+            mover.leave()
+        except Error as error:
+            logger.debug("A mover's hold ends by itself: %s", error)

@@ -1,0 +1,201 @@
+"""
+Verifying: under the destination's lock, every key without a mark is equal.
+
+Nobody syncs while the lock is held, and marks go only after the destination has
+committed: so a difference is a fact, also under load, and nothing is looked at twice.
+Ranges are compared by digests inside the databases where both are of one kind; those
+only say where to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from .directions import Direction
+from .sides import Key, Values, side_of
+from .sides.base import chunks, plain
+from .ways import Way
+
+RANGE = 20_000  # Rows that one digest covers,
+NARROW = 500  # then of each part of it,
+EXACT = 1000  # and rows that are compared by value at a time.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A row that is not the same on both sides."""
+
+    tab: str
+    key: Key
+    kind: str  # differs, missing, extra
+    fields: tuple[str, ...] = ()  # Columns of the destination.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a comparison of all tables is."""
+
+    table: int = 0
+    extra: bool = False  # Looking for rows that only the destination has.
+    after: Key | None = None
+
+    def to_json(self) -> list[object]:
+        """As the books hold it."""
+        return [self.table, self.extra, self.after]
+
+    @classmethod
+    def from_json(cls, value: Sequence[object]) -> Position:
+        """The way back."""
+        table, extra, after = value
+        key = tuple(after) if isinstance(after, (list, tuple)) else None
+        return cls(table=int(str(table)), extra=bool(extra), after=key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What one step has seen."""
+
+    next: Position | None  # None: that was all.
+    rows: int
+    found: tuple[Found, ...]
+
+
+def step(
+    direction: Direction, position: Position, beside: Executor | None = None
+) -> Compared:
+    """Compare the next range; the two sides at once, if there is a thread for it."""
+    ways = list(direction.ways.values())
+    if position.table >= len(ways):
+        return Compared(next=None, rows=0, found=())
+    way = ways[position.table]
+    by_digest = way.is_plain and way.has_one_order
+    if by_digest:
+        after, rows, found = _by_digest(direction, way, position.after, beside)
+    elif position.extra:
+        after, rows, found = _extra(direction, way, position.after)
+    else:
+        after, rows, found = _by_value(direction, way, position.after)
+    if after is not None:
+        following = Position(table=position.table, extra=position.extra, after=after)
+    elif by_digest or position.extra:
+        following = Position(table=position.table + 1)
+    else:
+        following = Position(table=position.table, extra=True)
+    is_last = following.table >= len(ways)
+    return Compared(next=None if is_last else following, rows=rows, found=tuple(found))
+
+
+def everything(
+    direction: Direction, beside: Executor | None = None
+) -> Iterator[Compared]:
+    """All tables, range by range."""
+    position: Position | None = Position()
+    while position is not None:
+        compared = step(direction, position, beside)
+        yield compared
+        position = compared.next
+
+
+def compare(direction: Direction, way: Way, keys: Sequence[Key]) -> list[Found]:
+    """What is not equal of these, by value."""
+    found: list[Found] = []
+    for part in chunks(keys, EXACT):
+        found += _exactly(direction, way, part)
+    return found
+
+
+def _exactly(direction: Direction, way: Way, keys: Sequence[Key]) -> list[Found]:
+    with direction.target.writing(direction.epoch):
+        with direction.source.snapshot():
+            rows = way.source.rows_of(way.name, way.read, way.key, keys)
+        columns, expected = way.convert(rows)
+        columns = columns or way.key_there
+        there = way.target.rows_of(
+            way.into,
+            [*columns, *way.key_there],
+            way.key_there,
+            [way.key_to(key) for key in keys],
+        )
+        # After the rows: what has changed since has its mark by now.
+        pending = way.source.marked(way.tab, keys)
+    number = len(columns)
+    actual = {plain(row[number:]): row[:number] for row in there}
+    wanted: dict[Key, tuple[Key, Values]] = {}
+    for row, made in zip(rows, expected, strict=True):
+        key = way.key_of(row)
+        wanted[way.key_to(key)] = (key, made)
+    found = []
+    for goal, (key, made) in wanted.items():
+        if key in pending:
+            continue
+        if goal not in actual:
+            found.append(Found(tab=way.tab, key=key, kind="missing"))
+        elif fields := way.differing(columns, made, actual[goal]):
+            found.append(
+                Found(tab=way.tab, key=key, kind="differs", fields=tuple(fields))
+            )
+    for key in keys:
+        goal = way.key_to(key)
+        if goal in actual and goal not in wanted and key not in pending:
+            found.append(Found(tab=way.tab, key=key, kind="extra"))
+    return found
+
+
+def _by_digest(
+    direction: Direction, way: Way, after: Key | None, beside: Executor | None
+) -> tuple[Key | None, int, list[Found]]:
+    upto = way.source.bound(way.name, way.key, after, RANGE)
+    rows, same = _same(way, after, upto, beside)
+    if same:
+        return upto, rows, []
+    found: list[Found] = []
+    start = after
+    while True:
+        end = way.source.bound(way.name, way.key, start, NARROW, upto) or upto
+        if not _same(way, start, end, beside)[1]:
+            keys = way.source.keys_between(way.name, way.key, start, end)
+            there = way.target.keys_between(way.into, way.key_there, start, end)
+            found += compare(direction, way, list(dict.fromkeys([*keys, *there])))
+        if end == upto:
+            return upto, rows, found
+        start = end
+
+
+def _same(
+    way: Way, after: Key | None, upto: Key | None, beside: Executor | None
+) -> tuple[int, bool]:
+    def there() -> Values:
+        # Of this thread: another one has another connection.
+        side = side_of(way.target.move, way.target.alias)
+        return side.digest(way.into, written, way.key_there, after, upto)
+
+    written = way.written
+    other = beside.submit(there) if beside is not None else None
+    here = way.source.digest(way.name, way.read, way.key, after, upto)
+    theirs = other.result() if other is not None else there()
+    return int(here[0]), tuple(here) == tuple(theirs)
+
+
+def _by_value(
+    direction: Direction, way: Way, after: Key | None
+) -> tuple[Key | None, int, list[Found]]:
+    rows = way.source.rows_after(way.name, way.key, way.key, after, EXACT)
+    keys = [plain(row) for row in rows]
+    found = compare(direction, way, keys)
+    return (keys[-1] if len(keys) == EXACT else None), len(keys), found
+
+
+def _extra(
+    direction: Direction, way: Way, after: Key | None
+) -> tuple[Key | None, int, list[Found]]:
+    """Rows that only the destination has, in its own order."""
+    back = Way(direction.move, way.table, way.target, way.source)
+    rows = way.target.rows_after(way.into, way.key_there, way.key_there, after, RANGE)
+    there = [plain(row) for row in rows]
+    keys = {back.key_to(key): key for key in there}
+    known = way.source.rows_of(way.name, way.key, way.key, list(keys))
+    odd = keys.keys() - {plain(row) for row in known}
+    found = compare(direction, way, sorted(odd, key=str))
+    return (there[-1] if len(there) == RANGE else None), 0, found
