@@ -1,0 +1,26 @@
+"""The Django app ``django_strangler.survey``."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class SurveyConfig(AppConfig):
+    """Fills the core's registries; nothing is read before somebody asks."""
+
+    name = "django_strangler.survey"
+    label = "strangler_survey"
+    verbose_name = "Survey"
+
+    def ready(self) -> None:
+        from django_strangler import domains
+        from django_strangler.monitoring import board
+
+        from . import checks, conf, shown  # noqa: F401  The first registers itself.
+
+        board.register("Couplings", shown.couplings, order=70)
+        domains.knows_ties(shown.ties)
+        if conf.settings().sample:
+            from . import sampling
+
+            sampling.start()
