@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from .verdict import Verdict
 
 USERS = 100
-HALF = 50  # The rollout to begin with.
+HALF = 50  # The rollout to begin with,
+QUARTER = 25  # and who gets the new texts.
 SECONDS = 5.0  # How long there is traffic when nobody watches.
 PATIENCE = 60.0  # Seconds until what is pending is given up.
 BOLD, GREEN, RED, PLAIN = "\033[1m", "\033[32m", "\033[31m", "\033[0m"
@@ -50,12 +51,15 @@ def main() -> int:
 
 
 def prepare() -> list[int]:
-    """The tables, the users and the flag; returns the users' ids."""
+    """The tables, the users and the flags; returns the users' ids."""
     from django.core.management import call_command
+    from notifications import texts
     from payments.rollout import NOTIFICATIONS
     from users.models import User
 
     from django_strangler import feature_flags
+
+    from . import scene
 
     call_command("migrate", verbosity=0)
     User.objects.bulk_create(
@@ -65,6 +69,14 @@ def prepare() -> list[int]:
     users = list(User.objects.order_by("pk").values_list("pk", flat=True))
     User.objects.create_superuser("admin", "admin@example.com", "admin")
     feature_flags.set_rollout(NOTIFICATIONS, HALF, by="demo", why="to begin with")
+    # The new texts serve some, and are compared for everybody else.
+    for flag, share in ((texts.FLAG, QUARTER), (texts.SHADOW, 100)):
+        feature_flags.set_rollout(flag, share, by="demo", why="to begin with")
+    for flag, source in (
+        (NOTIFICATIONS, scene.RECEIPTS),
+        (texts.FLAG, scene.COMPARED),
+    ):
+        feature_flags.set_guard(flag, on=[source], action="off", least=10, by="demo")
     return users
 
 
@@ -98,6 +110,7 @@ def staged(folder: Path, users: list[int], *, pause: float) -> Iterator[None]:
 def watch() -> int:
     """For people: everything goes on until Ctrl-C."""
     from . import stage
+    from .bug import IN_PATH
 
     here = stage.current()
     here.traffic.start()
@@ -113,10 +126,10 @@ def watch() -> int:
     while not stop.wait(3600):
         pass
     say("\nStopping …")
-    is_running = here.relay.pid is not None
+    is_running = here.relay.pid is not None and not IN_PATH
     here.traffic.close()
     is_good = tell(drained(5.0 if is_running else 0.0), kills=here.relay.kills)
-    # Whoever stopped the relay knows why something is pending.
+    # Whoever stopped the relay, or put in a bug, knows why something is pending.
     return 0 if is_good or not is_running else 1
 
 

@@ -24,5 +24,9 @@ class RelayForm(forms.Form):
     do = forms.ChoiceField(choices=[(verb, verb) for verb in ("start", "stop", "kill")])
 
 
+class BugForm(forms.Form):
+    do = forms.ChoiceField(choices=[(verb, verb) for verb in ("break", "mend")])
+
+
 class TrafficForm(forms.Form):
     do = forms.ChoiceField(choices=[(verb, verb) for verb in ("start", "stop")])

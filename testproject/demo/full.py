@@ -9,6 +9,7 @@ or started as those of the tests are.
 
 import contextlib
 import os
+import subprocess
 import sys
 import time
 from typing import Any
@@ -69,7 +70,7 @@ def show(stack: contextlib.ExitStack) -> int:
     databases = Databases(services)
     stack.callback(databases.close)
 
-    service = services.notifications_service()
+    service = services.node_service("testproject/notifications_service")
     say("Node.js      the notifications service is ready")
     say(f"PostgreSQL   {services.get(POSTGRESQL).origin}")
     alias, other = (stack.enter_context(databases.fresh("postgresql")) for _ in "ab")
@@ -104,7 +105,20 @@ def show(stack: contextlib.ExitStack) -> int:
     say(f"\nThe last payment's trace:\n\n{draw(spans)}")
     processes = len({span.process for span in spans})
     say(f"\n{len(spans)} spans of {processes} processes, in Python and JavaScript.")
-    return 0
+    return move(*(stack.enter_context(databases.fresh("postgresql")) for _ in "ab"))
+
+
+def move(legacy: str, modern: str) -> int:
+    """Let the payments' tables go to another PostgreSQL database meanwhile."""
+    from tests.services.databases import database_url
+
+    say("\nThe payments' tables go to a database of their own, while everybody pays:\n")
+    urls = {
+        "DATABASE_URL": database_url(legacy),
+        "PAYMENTS_DATABASE_URL": database_url(modern),
+    }
+    command = [sys.executable, "-m", "demo.moving"]
+    return subprocess.run(command, env={**os.environ, **urls}, check=False).returncode
 
 
 def prepare(alias: str) -> list[int]:

@@ -1,5 +1,6 @@
 """The relay: ``manage.py drain_outbox``, a process that may be stopped and killed."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ class Relay:
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "demo.child", "drain_outbox"],
+                    env={**os.environ, "DEMO_BACKEND": "demo.bug.NewPathBackend"},
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,

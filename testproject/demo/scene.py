@@ -5,32 +5,97 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from monolith.money import format_amount
+from notifications import texts
 from notifications.models import EmailLog
 from payments.models import Payment
 from payments.rollout import NOTIFICATIONS, notifications_moved
 
-from django_strangler.models import Flag, InboxEntry, OutboxEvent
+from django_strangler import evidence
+from django_strangler.experiments.models import Mismatch
+from django_strangler.models import Flag, InboxEntry, Incident, OutboxEvent
 
 from . import stage
+from .bug import IN_PATH
 
 SHOWN = 10  # Payments in the list.
 COMPLETED = "payment.completed"
+RECEIPTS = "subscriber:receipts"
+EXPERIMENT = f"{texts.FLAG}.completed"
+COMPARED = f"experiment:{EXPERIMENT}"
 
 
 def now() -> dict[str, Any]:
     here = stage.current()
+    flag = Flag.objects.get(name=NOTIFICATIONS)
     return {
         "relay": here.relay.pid,
         "traffic": here.traffic.is_on,
         "counts": counts(),
-        "rollout": int(Flag.objects.get(name=NOTIFICATIONS).rollout()),
+        "rollout": int(flag.rollout()),
+        "guard": guard(flag),
+        "texts": compared_texts(),
         "users": [
             {"id": user, "moved": bool(notifications_moved(user))}
             for user in here.users
         ],
         "payments": payments(),
     }
+
+
+def guard(flag: Flag) -> dict[str, Any]:
+    """What the flag's guard sees, or has done."""
+    seen = evidence.seen(RECEIPTS)["modern"]
+    says = (
+        f"It watches {RECEIPTS}: of {seen.checked} in the last minutes, {seen.failed} "
+        "failed."
+    )
+    if not flag.enabled:
+        says = f"It has switched {flag.name} off: the old path serves everybody."
+    return {
+        "mend": bool(IN_PATH) or not flag.enabled,
+        "on": flag.enabled,
+        "says": says + _seen_by_guard(flag),
+    }
+
+
+def compared_texts() -> dict[str, Any]:
+    """What the experiment has found, and what the guard of its flag did about it."""
+    flag = Flag.objects.get(name=texts.FLAG)
+    seen = evidence.seen(COMPARED)["modern"]
+    says = (
+        f"{flag.rollout():g} % get the new texts. For the others both are written, and "
+        f"the old one is sent: of {seen.checked} in the last minutes, {seen.failed} "
+        "differ."
+    )
+    if not flag.enabled:
+        says = f"The guard has switched {flag.name} off: the old texts serve everybody."
+    return {
+        "mend": bool(settings.RECEIPTS_BUG) or not flag.enabled,
+        "on": flag.enabled,
+        "says": says + _seen_by_guard(flag),
+        "differs": _last_difference(),
+    }
+
+
+def _seen_by_guard(flag: Flag) -> str:
+    if flag.enabled:
+        return ""
+    incident = Incident.objects.filter(flag=flag.name, resumed_at=None).first()
+    return f" It saw: {incident.text}" if incident else ""
+
+
+def _last_difference() -> list[str]:
+    """The line of the old text and that of the new one, where they were not alike."""
+    found = Mismatch.objects.filter(experiment=EXPERIMENT).order_by("-last_at").first()
+    if found is None or not found.samples:
+        return []
+    last = found.samples[-1]
+    pairs = zip(
+        last["control"].splitlines(), last["candidate"].splitlines(), strict=False
+    )
+    return next(([old, new] for old, new in pairs if old != new), [])
 
 
 def counts() -> dict[str, int]:

@@ -42,7 +42,7 @@ class Traffic:
         made = post(
             f"{self._address}/payments/",
             user=user or random.choice(self._users),
-            amount=f"{random.randint(199, 9999) / 100:.2f}",
+            amount=f"{random.randint(199, 199_999) / 100:.2f}",
             currency="EUR",
         )
         payment = int(made["id"])

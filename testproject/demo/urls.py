@@ -9,5 +9,7 @@ urlpatterns = [
     path("demo/rollout/", views.rollout, name="demo-rollout"),
     path("demo/relay/", views.relay, name="demo-relay"),
     path("demo/traffic/", views.traffic, name="demo-traffic"),
+    path("demo/bug/", views.bug_switch, name="demo-bug"),
+    path("demo/texts/", views.texts_switch, name="demo-texts"),
     path("", include("monolith.urls")),
 ]

@@ -3,16 +3,22 @@
 from collections.abc import Callable
 
 from django import forms
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
+from notifications import texts
 from payments.rollout import NOTIFICATIONS
 
 from django_strangler import feature_flags
+from django_strangler.exceptions import InvalidRamp
+from django_strangler.models import Flag
 
 from . import scene, stage
-from .forms import PayForm, RelayForm, RolloutForm, TrafficForm
+from .bug import IN_PATH
+from .forms import BugForm, PayForm, RelayForm, RolloutForm, TrafficForm
+from .planted import Planted
 
 Verb = Callable[..., None]
 
@@ -57,6 +63,31 @@ def traffic(request: HttpRequest) -> HttpResponse:
     traffic = stage.current().traffic
     verbs = {"start": traffic.start, "stop": traffic.stop}
     return _do(request, TrafficForm(request.POST), lambda do: verbs[do]())
+
+
+@require_POST
+def bug_switch(request: HttpRequest) -> HttpResponse:
+    return _switch(request, IN_PATH, NOTIFICATIONS)
+
+
+@require_POST
+def texts_switch(request: HttpRequest) -> HttpResponse:
+    return _switch(request, settings.RECEIPTS_BUG, texts.FLAG)
+
+
+def _switch(request: HttpRequest, bug: Planted, flag: str) -> HttpResponse:
+    verbs = {"break": bug.put_in, "mend": lambda: _mend(bug, flag)}
+    return _do(request, BugForm(request.POST), lambda do: verbs[do]())
+
+
+def _mend(bug: Planted, flag: str) -> None:
+    """What was wrong is mended; then a person says so."""
+    bug.take_out()
+    if not Flag.objects.get(name=flag).enabled:
+        try:
+            feature_flags.resume(flag, by="demo", why="mended")
+        except InvalidRamp:  # Somebody has changed the flag meanwhile: no incident.
+            feature_flags.enable(flag, by="demo", why="mended")
 
 
 def _pay(user: int | None, count: int | None) -> None:

@@ -6,6 +6,8 @@ from typing import TypeVar
 from django import forms
 from django.http import HttpRequest, JsonResponse
 
+from django_strangler.http_idempotency import idempotent
+
 F = TypeVar("F", bound=forms.Form)
 
 
@@ -27,3 +29,14 @@ def refuse(form: forms.Form) -> JsonResponse:
 
 def conflict(message: str) -> JsonResponse:
     return JsonResponse({"errors": {"__all__": [message]}}, status=409)
+
+
+def caller(request: HttpRequest) -> str:
+    """Whose idempotency keys these are."""
+    # These views stand in an inner network, and most of their callers do not log in.
+    user = request.user
+    return f"user:{user.pk}" if user.is_authenticated else "api"
+
+
+# A request that changes money may bring a key: then it does so once.
+once = idempotent(required=False, scope=caller)

@@ -19,6 +19,13 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_strangler",
+    "django_strangler.facade",
+    "django_strangler.http_idempotency",
+    "django_strangler.sagas",
+    "django_strangler.moves",
+    "django_strangler.experiments",
+    "django_strangler.survey",
+    "django_strangler.contracts",
     "users",
     "payments",
     "notifications",
@@ -32,6 +39,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django_strangler.facade.FacadeMiddleware",
 ]
 
 TEMPLATES = [
@@ -63,7 +71,11 @@ DATABASES = {
         )
     )
 }
-if DATABASES["default"]["ENGINE"] == "django.db.backends.mysql":
+# Where payments are to move. Without it, there is nothing to move.
+if os.environ.get("PAYMENTS_DATABASE_URL"):
+    DATABASES["payments"] = database.from_url(os.environ["PAYMENTS_DATABASE_URL"])
+    DATABASE_ROUTERS = ["django_strangler.moves.Router"]
+if any(each["ENGINE"] == "django.db.backends.mysql" for each in DATABASES.values()):
     database.use_pymysql_if_needed()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -72,7 +84,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-# The token of a password reset travels in an event: it must be worthless soon.
+# The token of a password reset travels by mail: it must be worthless soon.
 PASSWORD_RESET_TIMEOUT = 60 * 60
 
 LANGUAGE_CODE = "en"
@@ -85,6 +97,18 @@ EMAIL_BACKEND = os.environ.get(
 DEFAULT_FROM_EMAIL = "payments@example.com"
 
 STRANGLER = {"BROKER_URL": os.environ.get("BROKER_URL", "local://")}
+PAYMENTS_SERVICE_URL = os.environ.get("PAYMENTS_SERVICE_URL", "")
+BANK_URL = os.environ.get("BANK_URL", "")
+_services = {"payments": PAYMENTS_SERVICE_URL, "bank": BANK_URL}
+if any(_services.values()):
+    STRANGLER["SERVICES"] = {
+        name: {"URL": url} for name, url in _services.items() if url
+    }
+if os.environ.get("IDENTITY_KEY"):
+    STRANGLER["IDENTITY"] = {"KEYS": [os.environ["IDENTITY_KEY"]]}
+
+# Lets the new receipts be wrong now and then, for an experiment to find.
+RECEIPTS_BUG = os.environ.get("RECEIPTS_BUG", "0") == "1"
 
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", "memory://")
 CELERY_TASK_IGNORE_RESULT = True
@@ -95,6 +119,10 @@ CELERY_BEAT_SCHEDULE = {
     },
     "resend-failed-emails": {
         "task": "notifications.tasks.resend_failed_emails",
+        "schedule": 600.0,
+    },
+    "send-forgotten-emails": {
+        "task": "notifications.tasks.send_forgotten_emails",
         "schedule": 600.0,
     },
     "send-dunning-reminders": {

@@ -15,6 +15,7 @@ class EmailLogAdmin(admin.ModelAdmin):
     list_display = ("message_id", "recipient", "subject", "status", "attempts")
     list_filter = ("status",)
     raw_id_fields = ("user", "payment")
+    exclude = ("body",)  # That of a password reset holds its token.
 
 
 @admin.register(Receipt)

@@ -41,7 +41,11 @@ class EmailLog(Created):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="emails"
     )
     payment = models.ForeignKey(
-        "payments.Payment", on_delete=models.CASCADE, null=True, blank=True
+        "payments.Payment",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        db_constraint=False,
     )
     recipient = models.EmailField()
     subject = models.CharField(max_length=200)
@@ -71,7 +75,10 @@ class Receipt(Created):
 
     message_id = models.CharField(max_length=100, unique=True)
     payment = models.ForeignKey(
-        "payments.Payment", on_delete=models.CASCADE, related_name="receipts"
+        "payments.Payment",
+        on_delete=models.CASCADE,
+        related_name="receipts",
+        db_constraint=False,
     )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="receipts"

@@ -1,10 +1,14 @@
 """The messages this company sends, one function each."""
 
+from django.contrib.auth.tokens import default_token_generator
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
 from monolith.money import format_amount
 from payments.models import Payment, Refund
 from users.models import User
 
 from .delivery import send_once, wants_email
+from .texts import receipts
 
 
 def send_payment_email(payment: Payment) -> bool:
@@ -14,12 +18,8 @@ def send_payment_email(payment: Payment) -> bool:
         f"payment.completed:{payment.pk}",
         user=user,
         subject=f"You paid {format_amount(payment.amount, payment.currency)}",
-        template="payment_completed",
+        body=receipts.completed(payment),
         payment_id=payment.pk,
-        context={
-            "payment": payment,
-            "amount": format_amount(payment.amount, payment.currency),
-        },
     )
 
 
@@ -42,12 +42,16 @@ def send_welcome_email(user: User) -> bool:
     )
 
 
-def send_password_reset_email(user: User, uid: str, token: str) -> bool:
-    # Asked for by the user, so it is sent whatever the preference.
+def send_password_reset_email(user: User, request_id: str) -> bool:
+    # Asked for by the user, so it is sent whatever the preference. The token is made
+    # now: whoever holds it can take the account over.
     return send_once(
-        f"user.password-reset:{user.pk}:{token}",
+        f"user.password-reset:{request_id}",
         user=user,
         subject="Your new password",
         template="password_reset",
-        context={"uid": uid, "token": token},
+        context={
+            "uid": urlsafe_base64_encode(force_bytes(user.pk)),
+            "token": default_token_generator.make_token(user),
+        },
     )

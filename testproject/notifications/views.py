@@ -1,13 +1,11 @@
-from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
-from monolith.money import to_cents
-from payments.models import Payment
 from users.models import User
 
 from .delivery import wants_email
 from .models import EmailLog, Receipt
+from .texts import open_totals
 
 PAGE = 100
 
@@ -18,7 +16,6 @@ def user_notifications(request: HttpRequest, user_id: int) -> HttpResponse:
     user = get_object_or_404(User, pk=user_id)
     receipts = Receipt.objects.filter(user=user).select_related("payment")
     emails = EmailLog.objects.filter(user=user)
-    open_payments = Payment.objects.pending().filter(user=user)
     return JsonResponse(
         {
             "user": user.pk,
@@ -35,11 +32,6 @@ def user_notifications(request: HttpRequest, user_id: int) -> HttpResponse:
                 {"subject": email.subject, "status": email.status}
                 for email in emails.order_by("-id")[:PAGE]
             ],
-            "open": {
-                currency: to_cents(amount)
-                for currency, amount in open_payments.values_list("currency")
-                .annotate(Sum("amount"))
-                .order_by("currency")
-            },
+            "open": open_totals(user),
         }
     )

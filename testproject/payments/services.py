@@ -5,7 +5,8 @@ from notifications.services import send_refund_email
 
 from django_strangler import publish_event
 
-from .models import LedgerEntry, Payment, Refund
+from .contracts import PaymentFailed, PaymentRefunded
+from .models import Currency, LedgerEntry, Payment, Refund
 from .rollout import notifications_moved
 
 
@@ -14,8 +15,7 @@ def fail(payment: Payment, *, reason: str) -> None:
     payment.status = Payment.Status.FAILED
     payment.save(update_fields=["status"])
     publish_event(
-        "payment.failed",
-        {"paymentId": payment.pk, "userId": payment.user_id, "reason": reason},
+        PaymentFailed(paymentId=payment.pk, userId=payment.user_id, reason=reason),
         key=payment,
         flags=[notifications_moved(payment.user_id)],
     )
@@ -40,14 +40,13 @@ def refund(payment: Payment, *, amount: Decimal, reason: str) -> Refund:
         transaction.on_commit(lambda: send_refund_email(refund))
 
     publish_event(
-        "payment.refunded",
-        {
-            "paymentId": payment.pk,
-            "refundId": refund.pk,
-            "userId": payment.user_id,
-            "amount": amount,
-            "currency": payment.currency,
-        },
+        PaymentRefunded(
+            paymentId=payment.pk,
+            refundId=refund.pk,
+            userId=payment.user_id,
+            amount=amount,
+            currency=Currency(payment.currency),
+        ),
         key=payment,
         flags=[moved],
     )

@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from . import services
 from .models import Payment
+from .moves import writing
 
 STALE_AFTER = timedelta(days=1)
 
@@ -18,6 +19,7 @@ def expire_stale_payments() -> int:
 
 
 @transaction.atomic
+@writing
 def expire(payment_id: int) -> bool:
     payment = Payment.objects.select_for_update().get(pk=payment_id)
     # Completed, perhaps, between the job's reading and this lock.

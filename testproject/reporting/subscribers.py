@@ -2,7 +2,7 @@
 
 from django.db.models import F
 
-from django_strangler import subscribe
+from django_strangler import evidence, subscribe
 from django_strangler.events import Event
 
 from .models import Activity
@@ -15,3 +15,9 @@ def count_activity(event: Event) -> None:
         day=event.published_at.date(), type=event.type
     )
     Activity.objects.filter(pk=activity.pk).update(count=F("count") + 1)
+
+
+@subscribe("mail.written", "mail.failed", name="service-tried")
+def note_try(event: Event) -> None:
+    """How the notifications service gets on: what a guard of its flag looks at."""
+    evidence.note("service:notifications", ok=event.type == "mail.written")

@@ -1,12 +1,10 @@
-from django.contrib.auth.tokens import default_token_generator
 from django.db import transaction
-from django.utils.encoding import force_bytes
-from django.utils.http import urlsafe_base64_encode
 from notifications.services import send_password_reset_email, send_welcome_email
 from payments.rollout import notifications_moved
 
 from django_strangler import publish_event
 
+from .contracts import PasswordResetRequested, UserSignedUp
 from .models import User
 
 
@@ -33,13 +31,12 @@ def sign_up(
         transaction.on_commit(lambda: send_welcome_email(user))
 
     publish_event(
-        "user.signup",
-        {
-            "userId": user.pk,
-            "email": user.email,
-            "locale": user.locale,
-            "referrerId": referrer.pk if referrer else None,
-        },
+        UserSignedUp(
+            userId=user.pk,
+            email=user.email,
+            locale=user.locale,
+            referrerId=referrer.pk if referrer else None,
+        ),
         key=user,
         flags=[moved],
     )
@@ -48,17 +45,10 @@ def sign_up(
 
 @transaction.atomic
 def request_password_reset(user: User) -> None:
-    # Under a lock, so that two requests reach the reader in the order of their tokens.
-    user = User.objects.select_for_update().get(pk=user.pk)
-    uid = urlsafe_base64_encode(force_bytes(user.pk))
-    token = default_token_generator.make_token(user)
     moved = notifications_moved(user.pk)
-    if not moved:
-        transaction.on_commit(lambda: send_password_reset_email(user, uid, token))
-
-    publish_event(
-        "user.password-reset",
-        {"userId": user.pk, "email": user.email, "uid": uid, "token": token},
-        key=user,
-        flags=[moved],
+    # Without the token: an event is read by more people than the user's mail is.
+    event = publish_event(
+        PasswordResetRequested(userId=user.pk), key=user, flags=[moved]
     )
+    if not moved:
+        transaction.on_commit(lambda: send_password_reset_email(user, str(event.id)))

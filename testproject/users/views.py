@@ -2,7 +2,7 @@ from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
-from monolith.api import conflict, read_form, refuse
+from monolith.api import conflict, once, read_form, refuse
 
 from . import services
 from .forms import PasswordResetForm, SignUpForm
@@ -11,6 +11,7 @@ from .models import User
 
 @csrf_exempt
 @require_POST
+@once
 def sign_up(request: HttpRequest) -> HttpResponse:
     form = read_form(SignUpForm, request)
     if not form.is_valid():

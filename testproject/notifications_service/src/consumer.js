@@ -1,5 +1,6 @@
 'use strict';
 
+const { randomUUID } = require('node:crypto');
 const { setTimeout: sleep } = require('node:timers/promises');
 const amqp = require('amqplib');
 const { Poison, isMoved, readEvent } = require('./events');
@@ -95,13 +96,15 @@ class Consumer {
   async settle(channel, message) {
     while (true) {
       try {
-        await this.handle(message);
+        const isMine = await this.handle(message);
+        if (isMine) this.tell(channel, 'mail.written');
         return this.answer(() => channel.ack(message));
       } catch (error) {
         if (!(error instanceof Outage)) {
           // Quoted: whoever publishes chooses the id, and a line of the log is not theirs.
           const id = JSON.stringify(message.properties.messageId);
           this.log.error(`${id} is given up: ${error.message}`);
+          this.tell(channel, 'mail.failed');
           return this.answer(() => channel.reject(message, false));
         }
         this.log.error(`PostgreSQL: ${error.message}; trying again`);
@@ -114,7 +117,22 @@ class Consumer {
   async handle(message) {
     const event = readEvent(message);
     if (!TYPES.includes(event.type)) throw new Poison(`${event.type} is unknown`);
-    if (isMoved(event)) await recordOnce(this.pool, event, compose(event));
+    if (!isMoved(event)) return false;
+    await recordOnce(this.pool, event, compose(event));
+    return true;
+  }
+
+  /** How it went, for the guard of the monolith's flag: evidence, of which some may get lost. */
+  tell(channel, type) {
+    this.answer(() =>
+      channel.publish(this.exchange, type, Buffer.from('{}'), {
+        messageId: randomUUID(),
+        type,
+        appId: 'notifications',
+        contentType: 'application/json',
+        timestamp: Math.floor(Date.now() / 1000),
+      }),
+    );
   }
 
   answer(send) {

@@ -11,6 +11,12 @@ function readEvent(message) {
   if (typeof messageId !== 'string' || !UUID.test(messageId)) {
     throw new Poison('the message id is no UUID');
   }
+  const { exchange, routingKey } = message.fields;
+  // RabbitMQ checks who may use a routing key, and nobody checks the type. What came by the
+  // default exchange, an operator has put back.
+  if (exchange !== '' && type !== undefined && type !== routingKey) {
+    throw new Poison('the type is not the routing key');
+  }
   let payload;
   try {
     payload = JSON.parse(message.content.toString());
@@ -20,7 +26,7 @@ function readEvent(message) {
   if (payload === null || typeof payload !== 'object') {
     throw new Poison('the payload is no object');
   }
-  return { id: messageId, type: type ?? message.fields.routingKey, payload, headers };
+  return { id: messageId, type: type ?? routingKey, payload, headers };
 }
 
 /** Whether the monolith decided, when it published, that this service is in charge. */

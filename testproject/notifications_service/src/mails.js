@@ -18,10 +18,6 @@ const MAILS = {
     `Of payment ${paymentId}, ${amount} ${currency} are on their way to you.`,
   ],
   'user.signup': () => ['Welcome', 'Your account is ready.'],
-  'user.password-reset': ({ uid, token }) => [
-    'Your new password',
-    `Choose one within an hour: https://example.com/reset/${uid}/${token}/`,
-  ],
 };
 
 const TYPES = Object.keys(MAILS);

@@ -10,7 +10,7 @@ const ID = '0197b1a4-3c00-7000-8000-000000000001';
 function message(body = '{"userId": 7}', properties = {}) {
   return {
     content: Buffer.from(body),
-    fields: { routingKey: 'user.signup' },
+    fields: { exchange: 'domain-events', routingKey: 'user.signup' },
     properties: { messageId: ID, type: 'user.signup', headers: {}, ...properties },
   };
 }
@@ -25,6 +25,7 @@ for (const [what, bad] of Object.entries({
   'no JSON': message('{'),
   'null': message('null'),
   'a number': message('7'),
+  'a type that is not its routing key': message('{}', { type: 'payment.completed' }),
   'no message id': message('{}', { messageId: undefined }),
   'an id that is none': message('{}', { messageId: "'; DROP TABLE mails" }),
 })) {

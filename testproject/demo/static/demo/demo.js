@@ -165,6 +165,8 @@ function show(scene) {
   showBalance(counts);
   showRelay(scene.relay);
   showTraffic(scene.traffic);
+  showGuard(scene.guard);
+  showTexts(scene.texts);
   showRollout(scene.rollout);
   showUsers(scene.users);
   showChart(counts.pending);
@@ -214,6 +216,23 @@ function showRelay(pid) {
 function showTraffic(isOn) {
   byId('traffic').value = isOn ? 'stop' : 'start';
   byId('traffic').textContent = isOn ? 'Pause the traffic' : 'Start the traffic';
+}
+
+function showGuard({ mend, on, says }) {
+  byId('guard').dataset.is = on ? 'running' : 'stopped';
+  if (byId('guard-says').textContent !== says) byId('guard-says').textContent = says;
+  byId('bug').value = mend ? 'mend' : 'break';
+  byId('bug').textContent = mend ? 'Mend it and go on' : 'Put a bug into the new path';
+}
+
+function showTexts({ mend, on, says, differs }) {
+  byId('texts').dataset.is = on ? 'running' : 'stopped';
+  if (byId('texts-say').textContent !== says) byId('texts-say').textContent = says;
+  byId('texts-bug').value = mend ? 'mend' : 'break';
+  byId('texts-bug').textContent = mend ? 'Mend them and go on' : 'Put a bug into the new texts';
+  byId('texts-differ').hidden = !differs.length;
+  byId('text-old').textContent = differs[0] ?? '';
+  byId('text-new').textContent = differs[1] ?? '';
 }
 
 const slider = byId('percentage');

@@ -7,6 +7,7 @@ from django.db import transaction
 from users.models import User
 
 from payments.models import Currency, Payment
+from payments.moves import writing
 
 
 class Command(BaseCommand):
@@ -17,6 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--payments", type=int, default=10, help="of each user")
 
     @transaction.atomic
+    @writing
     def handle(self, *args: Any, users: int, payments: int, **options: Any) -> None:
         start = User.objects.count()
         for number in range(start, start + users):

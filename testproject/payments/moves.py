@@ -1,0 +1,25 @@
+"""The way of the payments' tables into a database of their own, where there is one."""
+
+from django.conf import settings
+from django.db import transaction
+
+from django_strangler.moves import Move, Table, atomic
+
+HOME = "payments"
+
+if HOME in settings.DATABASES:
+
+    class Payments(Move):
+        name, target = "payments", HOME
+        tables = (
+            Table("payments.Payment"),
+            Table("payments.Refund"),
+            Table("payments.Payout"),
+            Table("payments.LedgerEntry"),
+        )
+
+    # A decorator: its function writes payments, wherever they live now. Around it is a
+    # transaction of the monolith's, which commits after this one.
+    writing = atomic("payments")
+else:
+    writing = transaction.atomic()

@@ -1,0 +1,41 @@
+'use strict';
+
+const { Bugs } = require('./bugs');
+const { Commands } = require('./commands');
+const { Verifier } = require('./identity');
+const { migrate } = require('./sagas');
+const { createServer } = require('./server');
+const { openPool } = require('./store');
+
+async function main(env) {
+  const pool = openPool(env.DATABASE_URL);
+  const bugs = new Bugs();
+  bugs.isOpen = env.BUGS === '1';
+  const verifier = env.KEYS_URL
+    ? new Verifier({ url: env.KEYS_URL, audience: env.AUDIENCE ?? 'payments' })
+    : undefined;
+  const server = createServer({ pool, bugs, verifier });
+  server.listen(Number(env.PORT ?? 3000), env.HOST ?? '127.0.0.1', () => {
+    console.info(`payments: http://127.0.0.1:${server.address().port}/payments/`);
+  });
+  const commands = env.BROKER_URL ? new Commands({ url: env.BROKER_URL, pool }) : undefined;
+  for (const signal of ['SIGTERM', 'SIGINT']) {
+    process.once(signal, () => {
+      // What is in hand is finished; idle connections are closed.
+      server.close(async () => {
+        await commands?.stop();
+        await pool.end();
+      });
+      server.closeIdleConnections();
+    });
+  }
+  if (commands) {
+    await migrate(pool);
+    await commands.run();
+  }
+}
+
+main(process.env).catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

@@ -1,0 +1,30 @@
+"""The events of users: what readers may rely on."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from django_strangler.contracts import event, limits
+
+OWNER = "users"
+KEY = "users.user"
+
+Id = Annotated[int, limits(least=1, most=2**53 - 1)]  # JavaScript is exact so far.
+
+
+@event("user.signup", key=KEY, owner=OWNER)
+@dataclass(frozen=True, kw_only=True)
+class UserSignedUp:
+    """Somebody has an account now."""
+
+    userId: Id
+    email: str
+    locale: Annotated[str, "A language tag, such as de or pt-br."]
+    referrerId: Id | None
+
+
+@event("user.password-reset", key=KEY, owner=OWNER)
+@dataclass(frozen=True, kw_only=True)
+class PasswordResetRequested:
+    """Somebody has asked for a new password."""
+
+    userId: Id
