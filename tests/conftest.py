@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from django.conf import settings
+
+HERE = Path(__file__).parent
+PACKAGE = HERE.parent / "django_strangler"
+# Tests of an opt-in app are named as it is, and need it.
+collect_ignore = [
+    path.parent.name
+    for path in PACKAGE.glob("*/apps.py")
+    if f"django_strangler.{path.parent.name}" not in settings.INSTALLED_APPS
+]
 
 pytest_plugins = ["tests.services.plugin", "tests.services.fixtures"]
 
@@ -29,3 +40,15 @@ def nothing_logged_yet() -> None:
     from django_strangler.outbox import journal
 
     journal.sieve.forget()
+
+
+@pytest.fixture(autouse=True)
+def publish_what_serves() -> None:
+    """
+    Most tests publish some payload under a type that the test project declares.
+
+    Anew for each: who changes INSTALLED_APPS, lets apps be ready once more.
+    """
+    from django_strangler import extending
+
+    extending.validators.clear()

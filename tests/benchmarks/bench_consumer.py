@@ -171,11 +171,11 @@ def subscribe_one(alias: str) -> None:
 
 def prepare(url: str) -> None:
     from django_strangler.brokers.base import WorkQueue
-    from django_strangler.brokers.rabbitmq import topology
+    from django_strangler.brokers.rabbitmq import declare
 
     connection = pika.BlockingConnection(pika.URLParameters(url))
     queue = WorkQueue(name=QUEUE, patterns=("payment.*",))
-    topology.prepare(connection, queue, EXCHANGE)
+    declare.prepare(connection, queue, EXCHANGE)
     connection.close()
 
 

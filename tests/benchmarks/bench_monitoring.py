@@ -29,10 +29,8 @@ from prometheus_client import CollectorRegistry, generate_latest  # noqa: E402
 
 from django_strangler import conf  # noqa: E402
 from django_strangler.monitoring import recent  # noqa: E402
-from django_strangler.monitoring.metrics import (  # noqa: E402
-    StranglerCollector,
-    Tally,
-)
+from django_strangler.monitoring.metrics import StranglerCollector  # noqa: E402
+from django_strangler.monitoring.tally import Tally  # noqa: E402
 from django_strangler.outbox.relay import Relay  # noqa: E402
 from tests.benchmarks.bench_relay import Forgetful, empty  # noqa: E402
 from tests.benchmarks.bench_relay import fill as fill_pending  # noqa: E402

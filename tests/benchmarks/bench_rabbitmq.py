@@ -100,7 +100,7 @@ def settings(url: str, **changes: Any) -> Any:
         conf.Settings(),
         broker_url=(url,),
         exchange=bench_broker.EXCHANGE,
-        **{"window": WINDOW, **changes},
+        relay=conf.RelaySettings(**{"window": WINDOW, **changes}),
     )
 
 

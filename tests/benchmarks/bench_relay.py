@@ -60,8 +60,8 @@ class Result:
 class Forgetful(memory.MemoryBroker):
     """memory://, but for keeping everything that was sent."""
 
-    def send(self, events: Any) -> None:
-        super().send(events)
+    def send(self, events: Any, *, probe: bool = False) -> None:
+        super().send(events, probe=probe)
         self.exchange.sent.clear()
 
 

@@ -11,7 +11,8 @@ from urllib.parse import urlencode, urlsplit
 import pika
 import pytest
 
-from django_strangler.brokers import Broker, make_broker
+from django_strangler.brokers import Broker
+from django_strangler.brokers.rabbitmq import Limits, RabbitMQBroker
 from django_strangler.conf import Settings
 from tests.services.proxy import Proxy
 from tests.services.vhosts import Vhost
@@ -131,7 +132,10 @@ class LogBook:
 MakeRabbit = Callable[..., Broker]
 
 
-def open_broker(*urls: str, exchange: str, **settings: Any) -> Broker:
-    broker = make_broker(Settings(broker_url=urls, exchange=exchange, **settings))
+def open_broker(
+    *urls: str, exchange: str, limits: Limits | None = None, **settings: Any
+) -> Broker:
+    given = Settings(broker_url=urls, exchange=exchange, **settings)
+    broker = RabbitMQBroker(urls, given, limits=limits)
     broker.open()
     return broker

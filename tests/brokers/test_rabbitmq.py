@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
+from urllib.parse import urlsplit
 
 import pika
 import pytest
 
 from django_strangler.brokers import Kind
-from django_strangler.brokers.rabbitmq import publisher
+from django_strangler.brokers.rabbitmq import Limits, urls
 from tests.brokers.contract import (
     RemoteBrokerContract,
     collect,
@@ -35,19 +36,20 @@ class TestRabbitMQ(RemoteBrokerContract):
 class TestRabbitMQByThePublicFaceOfPika(TestRabbitMQ):
     """As with a pika that has lost what makes it fast."""
 
-    @pytest.fixture(autouse=True)
-    def plain(self, monkeypatch):
-        monkeypatch.setattr(publisher, "_output", None)
+    @pytest.fixture
+    def broker(self, rabbit, make_rabbit):
+        url = with_options(rabbit.url, port=rabbit.proxy.port)
+        plain = Limits(fast=False)
+        return make_rabbit(url, exchange=rabbit.exchange, limits=plain)
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_message_is_to_the_letter_what_the_design_says(
-    rabbit, make_rabbit, monkeypatch, fast
-):
-    if not fast:
-        monkeypatch.setattr(publisher, "_output", None)
+def test_a_message_is_to_the_letter_what_the_design_says(rabbit, make_rabbit, fast):
     rabbit.bind("all", "#")
-    broker = make_rabbit(rabbit.url, exchange=rabbit.exchange, source="shop")
+    limits = Limits(fast=fast)
+    broker = make_rabbit(
+        rabbit.url, exchange=rabbit.exchange, source="shop", limits=limits
+    )
     body = '{"amount": 1.2345678901234567e25, "name": "Zoë ☕", "paymentId": 7}'
     event = outgoing(
         7,
@@ -84,6 +86,7 @@ def test_a_message_is_to_the_letter_what_the_design_says(
         "type": "payment.completed",
         "timestamp": 1740832215,
         "app_id": "shop",
+        "user_id": urlsplit(rabbit.url).username,
         "content_type": "application/json",
         "delivery_mode": 2,
         "correlation_id": "checkout-9",
@@ -93,6 +96,34 @@ def test_a_message_is_to_the_letter_what_the_design_says(
             "strangler-published-at": "2025-03-01T12:30:15.000250+00:00",
         },
     }
+
+
+def test_who_sends_it_is_left_out_where_that_is_wished(rabbit, make_rabbit):
+    rabbit.bind("all", "#")
+    url = with_options(rabbit.url, user_id="off")
+    broker = make_rabbit(url, exchange=rabbit.exchange)
+
+    until_ready(broker).send([outgoing(1)])
+
+    collect(broker, [1])
+    [(_, properties, _)] = rabbit.take("all", 1)
+    assert properties.user_id is None
+
+
+def test_to_be_known_by_another_name_is_no_event_s_fault(
+    rabbit, make_rabbit, log, monkeypatch
+):
+    """As with OAuth 2: RabbitMQ refuses every event that names the URL's user."""
+    rabbit.bind("all", "#")
+    monkeypatch.setattr(urls, "_vouched_user", lambda *_: "somebody")
+    broker = make_rabbit(rabbit.url, exchange=rabbit.exchange)
+
+    until_ready(broker).send([outgoing(1)])
+
+    assert kinds(collect(broker, [1])) == {Kind.UNKNOWN}
+    wait_for(lambda: log.count("user_id property set to 'somebody'"))
+    assert log.count("?user_id=off") == 1
+    until_ready(broker)  # Connected anew, to wait for somebody to mend it.
 
 
 def test_what_an_event_does_not_have_is_not_on_the_wire(rabbit, make_rabbit):
@@ -152,8 +183,9 @@ def test_the_exchange_is_declared_where_it_never_was(rabbit, make_rabbit):
 
     until_ready(broker)
 
-    with rabbit.channel() as channel:  # The same again: topic and durable.
-        channel.exchange_declare(rabbit.exchange, "topic", durable=True)
+    with rabbit.channel() as channel:  # The same again; any other would be refused.
+        found = channel.exchange_declare(rabbit.exchange, "topic", durable=True)
+    assert isinstance(found.method, pika.spec.Exchange.DeclareOk)
 
 
 def test_the_connection_has_a_name_that_tells_host_and_process(
@@ -169,9 +201,8 @@ def test_the_connection_has_a_name_that_tells_host_and_process(
     def names():
         return rabbitmq.ctl("list_connections", "client_properties")
 
-    wait_for(
-        lambda: f"django-strangler {socket.gethostname()} {os.getpid()}" in names()
-    )
+    name = f"django-strangler {socket.gethostname()} {os.getpid()}"
+    wait_for(lambda: name in names())
 
 
 def test_pika_is_imported_for_rabbitmq_only():

@@ -79,10 +79,9 @@ def tls_url(private_rabbitmq, private_rabbit, certificates):
             "{verify, verify_peer}, {fail_if_no_peer_cert, true}",
         ]
     )
-    private_rabbitmq.ctl(
-        "eval",
+    private_rabbitmq.evaluate(
         f'rabbit_networking:start_ssl_listener({{"127.0.0.1", {port}, auto}}, '
-        f"[{options}], 2).",
+        f"[{options}], 2)"
     )
 
     def url(**parameters):

@@ -22,7 +22,7 @@ def test_everything_has_a_default():
     assert parameters.heartbeat == 15
     assert parameters.blocked_connection_timeout is None
     assert parameters.ssl_options is None
-    assert node.confirm_timeout == 30
+    assert node.confirm_timeout == 5
 
 
 def test_a_url_says_everything():

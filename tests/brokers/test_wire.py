@@ -27,10 +27,19 @@ values = st.one_of(st.text(), st.booleans(), st.integers(-(2**31), 2**31 - 1))
         datetime(1970, 1, 3), datetime(2500, 1, 1), timezones=st.timezones()
     ),
     frame_max=st.sampled_from([4096, 131_072]),
+    user_id=st.sampled_from(["", "relay", "Zoë"]),
 )
-def test_an_event_is_encoded_as_pika_would(headers, frame_max, published_at, **fields):
+def test_an_event_is_encoded_as_pika_would(
+    headers, frame_max, published_at, user_id, **fields
+):
     event = outgoing(7, headers=headers, published_at=published_at, **fields)
-    encoder = Encoder(exchange="events", app_id="shop", channel=3, frame_max=frame_max)
+    encoder = Encoder(
+        exchange="events",
+        app_id="shop",
+        channel=3,
+        frame_max=frame_max,
+        user_id=user_id,
+    )
 
     frames = b"".join(encoder.frames(event, headers))
 
@@ -40,7 +49,7 @@ def test_an_event_is_encoded_as_pika_would(headers, frame_max, published_at, **f
     body = event.body.encode()
     expected = pika.frame.Method(3, publish).marshal()
     expected += pika.frame.Header(
-        3, len(body), properties(event, headers, "shop")
+        3, len(body), properties(event, headers, "shop", user_id)
     ).marshal()
     for start in range(0, len(body), frame_max - 8):
         expected += pika.frame.Body(3, body[start : start + frame_max - 8]).marshal()

@@ -19,25 +19,18 @@ from reporting.models import Activity
 from django_strangler import conf, tracing
 from django_strangler.brokers import make_source
 from django_strangler.brokers.base import WorkQueue
-from django_strangler.inbox import consumer as consumer_module
 from django_strangler.inbox.consumer import Consumer
+from django_strangler.inbox.consumer_row import ConsumerRow
 from django_strangler.inbox.handling import inbox_alias
 from django_strangler.inbox.models import InboxEntry
-from django_strangler.inbox.presence import Presence
 from django_strangler.inbox.workers import Worker
 from tests.inbox.conftest import registry
+from tests.services.rabbitmq import RabbitMQ
 from tests.waiting import wait_for
 
 __all__ = ["registry"]
 
 QUICK = (0.05, 0.1)  # Delays of retries, so that tests need not wait.
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short pauses of consumers in this process."""
-    monkeypatch.setattr(consumer_module, "TICK", 0.01)
-    monkeypatch.setattr(consumer_module, "IN_PLACE", (0.01, 0.02))
 
 
 @dataclass
@@ -47,7 +40,7 @@ class Broker:
     url: str
     queue: str
     exchange: str
-    ctl: Callable[..., str]
+    server: RabbitMQ
     unconfirmed: bool = False  # Publish without waiting for each confirm.
     _connection: Any = None
     _channel: Any = None
@@ -55,6 +48,20 @@ class Broker:
     @property
     def vhost(self) -> str:
         return unquote(urlsplit(self.url).path[1:])
+
+    @property
+    def user(self) -> str:
+        return urlsplit(self.url).username or "guest"
+
+    def cut_consumers(self) -> None:
+        """RabbitMQ closes the connections that consume from the queue."""
+        found = self.server.ctl(
+            "list_consumers", "--silent", "-p", self.vhost, "queue_name", "channel_pid"
+        )
+        for line in found.splitlines():
+            queue, pid = line.split("\t")
+            if queue == self.queue:
+                self.server.evaluate(f'exit(rabbit_misc:string_to_pid("{pid}"), kill)')
 
     @property
     def channel(self) -> Any:
@@ -76,10 +83,13 @@ class Broker:
         id: str | None = "",
         key: str = "",
         headers: dict[str, Any] | None = None,
+        routing_key: str = "",
+        exchange: str | None = None,
         **properties: Any,
     ) -> str:
         """One event as a relay sends it, unless told otherwise; returns its id."""
         id = str(uuid4()) if id == "" else id
+        properties.setdefault("app_id", "monolith")
         given = {
             "strangler-published-at": datetime.now(timezone.utc).isoformat(),
             **({"strangler-key": key} if key else {}),
@@ -87,8 +97,8 @@ class Broker:
         }
         with tracing.untraced():  # An instrumentation would replace the headers.
             self.channel.basic_publish(
-                self.exchange,
-                type or "payment.completed",
+                self.exchange if exchange is None else exchange,
+                routing_key or type or "payment.completed",
                 body if isinstance(body, bytes) else json.dumps(body or {}).encode(),
                 pika.BasicProperties(
                     message_id=id,
@@ -108,8 +118,9 @@ class Broker:
 
     def left(self) -> int:
         """How many messages are on their way, also with a consumer or in a pause."""
-        names = [self.queue, *(f"{self.queue}.retry.{n}" for n in (1, 2))]
-        found = self.ctl(
+        delays = ("50ms", "100ms", "200ms", "500ms")
+        names = [self.queue, *(f"{self.queue}.retry.{each}" for each in delays)]
+        found = self.server.ctl(
             "list_queues", "--silent", "-p", self.vhost, "name", "messages"
         )
         counts = dict(line.split("\t") for line in found.splitlines())
@@ -130,9 +141,10 @@ class Broker:
 @pytest.fixture
 def broker(vhost, rabbitmq) -> Iterator[Broker]:
     name = vhost.own("receipts")
-    for suffix in (".dead", *(f".retry.{n + 1}" for n in range(5))):
+    delays = ("50ms", "100ms", "200ms", "500ms", "5s", "600s")
+    for suffix in (".dead", ".copies", *(f".retry.{each}" for each in delays)):
         vhost.own(f"receipts{suffix}")
-    broker = Broker(vhost.url, name, vhost.own("domain-events"), rabbitmq.ctl)
+    broker = Broker(vhost.url, name, vhost.own("domain-events"), rabbitmq)
     yield broker
     broker.close()
 
@@ -184,6 +196,7 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
         wait: bool = True,
         url: str = "",
         strangler: dict[str, Any] | None = None,
+        given: dict[str, Any] | None = None,  # To the consumer.
         **options: Any,
     ) -> Running:
         settings = conf.parse(
@@ -204,6 +217,7 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
             threads=threads or (1 if _is_sqlite() else 4),
             settings=settings,
             stop=stop,
+            **{"tick": 0.01, "in_place": (0.01, 0.02), **(given or {})},
         )
         running = Running(consumer, stop, threading.Thread(target=lambda: run(running)))
         started.append(running)
@@ -226,7 +240,7 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
     for running in started:
         running.finish()
     # Also those that were given up: their connections are to be closed.
-    ours = (Worker, Presence)
+    ours = (Worker, ConsumerRow)
     wait_for(lambda: not [t for t in threading.enumerate() if isinstance(t, ours)], 20)
 
 

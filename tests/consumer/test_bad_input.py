@@ -24,16 +24,15 @@ def dead(broker):
 DEEP = b"[" * 100_000 + b"]" * 100_000
 BAD = {
     "not JSON": ({"body": b"\xff{"}, "not JSON"),
-    "NaN": ({"body": b'{"a": NaN}'}, "NaN is no number"),
+    "NaN": ({"body": b'{"a": NaN}'}, "NaN is not a number"),
     "too deep": ({"body": DEEP}, "deeply"),
     "a huge number": ({"body": b"9" * 5000}, "not JSON"),
     "no id": ({"id": None}, "no message id"),
-    "an id that is none": ({"id": "payment-7"}, "is no UUID"),
+    "an id that is none": ({"id": "payment-7"}, "is not a UUID"),
     "a key of bytes": ({"headers": {"strangler-key": b"\xff"}}, "is of type bytes"),
     "a flag of bytes": ({"headers": {"flag-x": b"\xff"}}, "is of type bytes"),
     "a nested key": ({"headers": {"strangler-key": {"a": 1}}}, "is of type dict"),
-    "10 MB": ({"body": b'"' + b"x" * 10_000_000 + b'"'}, "MAX_PAYLOAD_BYTES"),
-    "unknown": ({"type": "payment.unknown"}, "nobody subscribes"),
+    "infinite": ({"body": b"[1e999]"}, "larger than any number"),
 }
 
 
@@ -51,6 +50,22 @@ def test_bad_input_is_a_dead_letter_at_once_with_its_reason(
     assert properties.headers["strangler-failed-times"] == 1
     assert properties.message_id == given.get("id", properties.message_id)
     assert body == given.get("body", b"{}")
+    wait_for(lambda: entries(db) == {("fine", good)})
+
+
+def test_what_is_too_large_to_be_copied_is_made_a_dead_letter_by_rabbitmq(
+    db, broker, registry, consume, caplog
+):
+    subscribe("payment.completed", name="fine")(lambda event: effect(db))
+    consume()
+    broker.publish(body=b'"' + b"x" * 10_000_000 + b'"')
+    good = broker.publish()
+
+    properties, body = dead(broker)
+
+    assert properties.headers["x-first-death-reason"] == "rejected"
+    assert len(body) == 10_000_002
+    assert "more than MAX_PAYLOAD_BYTES" in caplog.text
     wait_for(lambda: entries(db) == {("fine", good)})
 
 
@@ -81,7 +96,22 @@ def test_odd_headers_of_others_are_left_out_and_the_event_is_handled(
     assert all(isinstance(v, (str, int, bool)) for v in seen[0].headers.values())
 
 
+def test_a_type_that_is_unknown_waits_for_the_version_that_knows_it(
+    db, broker, registry, consume
+):
+    subscribe("payment.completed", name="fine")(lambda event: effect(db))
+    running = consume("payment.*")
+    broker.publish(type="payment.unknown")
+    properties, _ = dead(broker)
+
+    assert "nobody subscribes" in properties.headers["strangler-failed-error"]
+    assert properties.headers["strangler-failed-reason"] == "no subscriber"
+    assert properties.headers["strangler-failed-times"] == 3
+    assert (running.totals.retried, running.totals.dead) == (2, 1)
+
+
 def test_a_copy_of_huge_headers_can_be_sent(db, broker, registry, consume):
+    subscribe("payment.completed", name="fine")(lambda event: effect(db))
     consume()
     broker.publish(b"?", headers={f"x{n}": "y" * 1000 for n in range(110)})
 

@@ -7,9 +7,11 @@ import uuid
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connections
 from django.test import override_settings
 
 from django_strangler import subscribe
+from django_strangler.inbox.handling import inbox_alias
 from tests.brokers.rabbit import with_options
 from tests.waiting import wait_for
 
@@ -67,7 +69,7 @@ def test_a_broker_without_queues_is_refused(registry, url):
 def test_wrong_options_are_usage_errors(registry, bad):
     subscribe("payment.*", name="any")(print)
 
-    refused(*bad)
+    assert bad[0].lstrip("-") in str(refused(*bad))
 
 
 def test_an_unreachable_broker_is_waited_for_until_the_process_is_stopped(
@@ -103,3 +105,19 @@ def test_queues_that_cannot_be_used_end_the_process_with_1(postgresql_db, broker
     with consumer(postgresql_db, broker, "--no-declare") as process:
         assert process.wait(20) == 1, said(process)
         assert "cannot be used: NOT_FOUND" in said(process)
+
+
+@pytest.mark.parametrize(
+    ("pool", "is_small"), [(True, True), ({"max_size": 8}, False), (None, False)]
+)
+def test_a_pool_too_small_for_the_threads_is_said(
+    registry, monkeypatch, capsys, pool, is_small
+):
+    subscribe("payment.*", name="any")(print)
+    options = connections[inbox_alias()].settings_dict["OPTIONS"]
+    monkeypatch.setitem(options, "pool", pool)
+
+    refused("--threads", "4", url="memory://")
+
+    said = capsys.readouterr().err
+    assert ("has 4 connections" in said and "set max_size to 8" in said) is is_small

@@ -12,9 +12,9 @@ import pytest
 from django.db import connections, transaction
 
 from django_strangler import subscribe
+from django_strangler.databases import cutting
 from django_strangler.events import Event
 from django_strangler.exceptions import ConsumerUnhealthy
-from django_strangler.inbox import cutting
 from tests.waiting import wait_for
 
 from .conftest import effect, effects, entries
@@ -40,6 +40,29 @@ def test_a_failure_that_passes_is_tried_again_in_place(db, broker, registry, con
 
     assert effects(db) == 1
     assert running.totals.retried == 0
+
+
+@pytest.mark.parametrize(
+    ("log_errors", "is_kept"), [("text", True), ("type", False)], ids=["text", "type"]
+)
+def test_what_an_error_quotes_is_kept_where_that_is_allowed(
+    db, broker, registry, consume, caplog, settings, log_errors, is_kept
+):
+    settings.STRANGLER = {"LOG_ERRORS": log_errors}
+
+    @subscribe("payment.*", name="broken")
+    def broken(event: Event) -> None:
+        raise ValueError("no account DE02")
+
+    consume(retry_delays=())
+    with caplog.at_level(logging.INFO):
+        broker.publish()
+        properties, _ = dead(broker)
+
+    for text in properties.headers["strangler-failed-error"], caplog.text:
+        assert "ValueError: " in text
+        assert ("DE02" in text) is is_kept
+        assert is_kept or "in broken, " in text
 
 
 def test_while_it_is_tried_again_in_place_its_key_waits(db, broker, registry, consume):
@@ -110,7 +133,7 @@ def test_what_fails_does_not_keep_its_key_waiting_for_its_next_delivery(
         broker.publish({"n": n}, key="a")
     wait_for(lambda: len(seen) == 2)
 
-    assert wait_for(lambda: broker.depth(".retry.1")) == 1
+    assert wait_for(lambda: broker.depth(".retry.600s")) == 1
 
 
 class Odd(BaseException):
@@ -171,7 +194,7 @@ def test_a_subscriber_that_never_returns_is_given_up_and_cannot_commit(
         wait_for(lambda: len(seen) == 1)
 
     assert (
-        "stuck: it took longer than 1 s"
+        "stuck: TimeoutError: it took longer than 1 s"
         in (properties.headers["strangler-failed-error"])
     )
     assert "go_on.wait(60)" in caplog.text
@@ -221,7 +244,7 @@ def test_when_all_threads_hang_the_process_is_unhealthy(db, broker, registry, co
     assert isinstance(error, ConsumerUnhealthy)
     assert "2 threads hang" in str(error)
     # Nothing is lost: what was not retried is still there.
-    wait_for(lambda: broker.depth() + broker.depth(".retry.1") == 4)
+    wait_for(lambda: broker.depth() + broker.depth(".retry.600s") == 4)
 
 
 @pytest.mark.parametrize("server", ["postgresql", "mariadb"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.db import DatabaseError
 
 from django_strangler import subscribe
 from django_strangler.events import Event
+from tests.brokers.rabbit import with_options
 from tests.inbox.databases import end_connection
 from tests.waiting import wait_for
 
@@ -74,10 +76,60 @@ def test_a_connection_that_was_lost_between_two_deliveries_is_made_anew(
     running = consume(threads=1)
     broker.publish()
     wait_for(lambda: running.totals.handled == 1)
-    (worker,) = running.consumer._workers
+    (worker,) = running.consumer._crew._workers
     end_connection(alias, worker.connection)
     broker.publish()
     wait_for(lambda: running.totals.handled == 2)
 
     assert effects(alias) == 2
     assert (running.totals.retried, running.totals.dead) == (0, 0)
+
+
+@contextmanager
+def standing_still(broker, queue: str) -> Iterator[None]:
+    """As it does without a majority: it takes messages, and confirms none."""
+    look_up = (
+        f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{broker.vhost}">>, '
+        f'queue, <<"{queue}">>)), {{Name, _}} = amqqueue:get_pid(Q), sys:%s(Name)'
+    )
+    broker.server.evaluate(look_up % "suspend")
+    try:
+        yield
+    finally:
+        broker.server.evaluate(look_up % "resume")
+
+
+def test_a_queue_that_confirms_no_copies_is_said_and_waited_for(
+    db, broker, registry, consume
+):
+    calls: list[Event] = []
+
+    @subscribe("payment.*", name="broken")
+    def broken(event: Event) -> None:
+        calls.append(event)
+        raise ValueError("no")
+
+    subscribe("user.*", name="fine")(lambda event: effect(db))
+    running = consume(
+        "payment.*",
+        "user.*",
+        url=with_options(broker.url, confirm_timeout=1),
+        retry_delays=(0.05,),
+        given={"in_place": ()},
+    )
+    source = running.consumer.source
+    session = source._session
+
+    with standing_still(broker, f"{broker.queue}.retry.50ms"):
+        broker.publish()
+        wait_for(lambda: not source.ready, 20)
+        assert f"{broker.queue}.retry.50ms do not confirm copies" in source.trouble
+        broker.publish(type="user.signup")
+        wait_for(lambda: effects(db) == 1)
+        assert len(calls) == 1
+
+    wait_for(lambda: source.ready, 20)
+    wait_for(lambda: broker.depth(".dead") == 1, 20)
+    # It was not connected anew, which would count as a failure of all that is in hand.
+    assert source._session is session
+    assert len(calls) == 2

@@ -94,7 +94,7 @@ def busy_hour(db: None) -> None:
     parked(4, type="payment.refunded", reason="rejected", last_error="too large")
     OutboxEvent.objects.parked().update(parked_at=DatabaseNow(-720))
     relays = [
-        RelayProcess(name=name, length=10, expires_at=DatabaseNow(8))
+        RelayProcess(name=name, length=60, expires_at=DatabaseNow(57))
         for name in ("payments-1:4021", "payments-2:3977")
     ]
     RelayProcess.objects.bulk_create(relays)

@@ -86,7 +86,7 @@ def test_a_large_group_goes_in_batches_and_what_remains_is_said(
     assert f"/outboxevent/{verb}/" in answer.redirect_chain[-1][0]
     assert answer.context["yes"]
     press(admin_client, place(verb))
-    assert said(press(admin_client, place(verb)))[0].startswith("1 events")
+    assert said(press(admin_client, place(verb)))[0].startswith("1 event of type")
     assert parked_now() == 0
     assert [entry.change_message.split()[1] for entry in LogEntry.objects.all()] == [
         "1",
@@ -184,6 +184,36 @@ def test_a_confirmed_event_is_sent_again_but_never_discarded(admin_client, handl
     press(admin_client, place("replay", event=handled.pk))
     handled.refresh_from_db()
     assert handled.state == "pending"
+
+
+def test_those_that_were_selected_in_the_list_are_asked_about_at_once(admin_client):
+    first, second, third = parked(3)
+    lists = reverse("admin:strangler_outboxevent_changelist")
+
+    asked = admin_client.post(
+        lists,
+        {"action": "replay_selected", "_selected_action": [first.pk, third.pk]},
+        follow=True,
+    )
+    assert "Replay 2 events that were selected?" in asked.content.decode()
+    answer = admin_client.post(asked.redirect_chain[-1][0], follow=True)
+
+    assert said(answer) == ["2 events that were selected are pending again."]
+    assert list(OutboxEvent.objects.parked()) == [second]
+
+
+@pytest.mark.parametrize("action", ["replay_selected", "discard_selected"])
+def test_an_action_of_the_list_needs_its_permission(staff, action):
+    (event,) = parked(1)
+    client = staff("view_outboxevent")
+    lists = reverse("admin:strangler_outboxevent_changelist")
+
+    answer = client.post(lists, {"action": action, "_selected_action": [event.pk]})
+
+    assert answer.status_code in (200, 302)
+    assert "/replay/" not in answer.get("Location", "")
+    assert action not in client.get(lists).content.decode()
+    assert parked_now() == 1
 
 
 def test_an_event_that_is_gone_is_not_found(admin_client):

@@ -9,13 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import time
 
 import pytest
 from django.contrib.sessions.models import Session
 from django.http import HttpRequest, HttpResponse
 from selenium.webdriver.common.by import By
 
-from django_strangler.models import OutboxEvent
+from django_strangler import feature_flags
+from django_strangler.clock import DatabaseNow
+from django_strangler.evidence.statistics import Doubt, Ground
+from django_strangler.feature_flags import guards
+from django_strangler.models import EvidenceCount, FlagChange, OutboxEvent
+from django_strangler.monitoring import board
 from tests.waiting import wait_for
 
 from .conftest import DASHBOARD, LIST, page_of, pages, parked, parked_now
@@ -148,3 +154,104 @@ def test_no_script_of_others_runs(hostile, browser, open_page):
     for place in pages(hostile):
         open_page(place)  # Raises if an alert is open.
         assert is_within_the_window(browser) or place == LIST, place
+
+
+@pytest.fixture
+def moving(busy_hour, monkeypatch) -> None:
+    """A domain on its way, one that a guard has stopped, one that is done."""
+    monkeypatch.setattr(
+        board, "_registered", {"Flags": (0, board.registered()["Flags"])}
+    )
+    board.register(
+        "Routes",
+        lambda: [
+            board.Shown(
+                domain=domain,
+                name=f"{domain}-api",
+                text=f"/api/{domain}/ to the service {domain}",
+                sources=(f"route:{domain}-api",),
+                flags=flags,
+            )
+            for domain, flags in (
+                ("notifications", ("notifications-v2",)),
+                ("payments", ("payments-v2",)),
+                ("users", ()),
+            )
+        ],
+    )
+    today, days = int(time()) // 86400, []
+    for ago in range(30):
+        share = max(0, 25 - ago)
+        for side, checked in (("modern", share), ("legacy", 100 - share)):
+            for domain in ("notifications", "payments"):
+                days.append((ago, f"route:{domain}-api", side, checked))
+        days.append((ago, "route:users-api", "modern", 100))
+    EvidenceCount.objects.bulk_create(
+        EvidenceCount(
+            process="",
+            slice=today - ago,
+            source=source,
+            side=side,
+            pair=f"{source} {side}"[:32],
+            at=DatabaseNow(-ago * 86400),
+            written_at=DatabaseNow(-ago * 86400),
+            checked=checked,
+            failed=0,
+        )
+        for ago, source, side, checked in days
+    )
+    guard = feature_flags.set_guard(
+        "payments-v2", on=["route:payments-api"], action="off"
+    )
+    line = FlagChange.objects.filter(flag="payments-v2").first()
+    said = Doubt(
+        ground=Ground.BURST,
+        source="route:payments-api",
+        text="20 failures in a row, and no success between.",
+    )
+    assert guards.trip(guard, said, change=line and line.pk)
+
+
+# Of WCAG 2: how far apart the colours of a text, or of a line, and of what is behind.
+CONTRAST = """
+const colours = (text) => text.match(/[\\d.]+/g).map(Number)
+  .map((each, index) => text.startsWith("color(srgb") && index < 3 ? each * 255 : each);
+const light = ([r, g, b]) => [r, g, b].map((each) => each / 255)
+  .map((each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, each, index) => sum + each * [0.2126, 0.7152, 0.0722][index], 0);
+let behind = arguments[0];
+const isClear = () => colours(getComputedStyle(behind).backgroundColor)[3] === 0;
+while (behind.parentElement && isClear()) behind = behind.parentElement;
+const pair = [getComputedStyle(arguments[0])[arguments[1]],
+  getComputedStyle(behind).backgroundColor].map((each) => light(colours(each)));
+return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_board_is_read_in_light_and_in_dark(moving, browser, open_page, scheme):
+    browser.prefer(scheme)
+    open_page(DASHBOARD)
+
+    rows = browser.find_elements(By.CSS_SELECTOR, ".strangler-board tbody tr")
+    verdicts = [row.find_element(By.TAG_NAME, "b").text for row in rows]
+    assert verdicts == ["Go on", "Hold", "Safe to retire"]
+    assert "20 failures in a row" in rows[1].text
+    for row, (first, last) in zip(
+        rows, [("0%", "25%")] * 2 + [("100%", "100%")], strict=True
+    ):
+        line = row.find_element(By.TAG_NAME, "polyline")
+        assert line.size["width"] > 100
+        assert f"from {first} to {last}" in row.text
+        assert browser.execute_script(CONTRAST, line, "stroke") >= 3
+        for text in row.find_elements(By.CSS_SELECTOR, "b, p, dt, dd"):
+            assert browser.execute_script(CONTRAST, text, "color") >= 4.5, text.text
+    assert is_within_the_window(browser)
+    photograph(browser, f"board-{scheme}")
+
+
+def test_the_board_fits_on_a_phone(moving, browser, open_page):
+    browser.resize(390, 844)
+    open_page(DASHBOARD)
+
+    assert is_within_the_window(browser)

@@ -6,6 +6,7 @@ import pytest
 from django.contrib import admin
 from django.test import override_settings
 from django.urls import path
+from django.utils.html import escape
 
 from django_strangler import feature_flags
 from django_strangler.admin.flags import FlagAdmin
@@ -16,11 +17,14 @@ from django_strangler.models import (
     Flag,
     Lane,
     OutboxEvent,
+    Pause,
     RelayProcess,
 )
 from django_strangler.monitoring import dashboard
+from django_strangler.outbox.pauses import pause
+from tests.monitoring.factories import add_held
 
-from .conftest import DASHBOARD, parked, text
+from .conftest import DASHBOARD, HOSTILE, parked, text
 
 
 @pytest.mark.django_db
@@ -28,6 +32,9 @@ def test_the_dashboard_says_how_things_are(busy_hour, admin_client):
     page = text(admin_client.get(DASHBOARD))
 
     assert "Events flow: 12 pending" in page
+    # Parked ones are no green matter.
+    assert '<div class="strangler-verdict concern"' in page
+    assert "35 events are parked: audit.written (unroutable), payment.refunded" in page
     assert "payments-1:4021" in page
     assert "25 % of users" in page
     assert "all is well" in page
@@ -47,6 +54,34 @@ def test_the_dashboard_says_what_is_wrong_and_what_to_do(admin_client):
 
 
 @pytest.mark.django_db
+def test_what_is_held_or_paused_makes_it_amber_and_says_since_when_and_why(
+    busy_hour, admin_client
+):
+    OutboxEvent.objects.all().delete()
+    add_held("default", HOSTILE, reason=HOSTILE)
+    pause(Pause.Scope.KEY, HOSTILE, by="ada", why="charged twice", using="default")
+
+    page = text(admin_client.get(DASHBOARD))
+
+    assert 'class="strangler-verdict concern"' in page
+    shown = escape(HOSTILE)
+    assert f"is held for 5 min: {shown}. Make room in its queue" in page
+    assert f"<bdi>{shown}</bdi></a> held</th>" in page
+    assert f"<bdi>{shown}</bdi> paused</th>" in page
+    assert "charged twice" in page
+    assert HOSTILE not in page
+
+
+@pytest.mark.django_db
+def test_the_dashboard_says_that_a_replay_would_now_succeed(busy_hour, admin_client):
+    ConsumerProcess.objects.update(patterns="audit.#", started_at=DatabaseNow(-60))
+
+    page = text(admin_client.get(DASHBOARD))
+
+    assert "wants them since 60 s. A replay would now succeed: manage.py" in page
+
+
+@pytest.mark.django_db
 def test_the_dashboard_asks_little(
     busy_hour, staff, django_assert_max_num_queries, settings
 ):
@@ -55,7 +90,7 @@ def test_the_dashboard_asks_little(
         "switch_off_flag", "view_flagchange",
     )  # fmt: skip
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(21):
         assert "/off/" in text(client.get(DASHBOARD))
 
 
@@ -121,7 +156,7 @@ def test_another_admin_site_has_it_as_well(admin_client):
     feature_flags.set_rollout("payments-v2", 10)
 
     page = text(admin_client.get("/backoffice/strangler/"))
-    assert "payments-v2" not in page
+    assert "/off/" not in page
     replay = "/backoffice/strangler/outboxevent/replay/"
     assert f'href="{replay}?reason=unroutable&amp;type=payment.completed"' in page
 

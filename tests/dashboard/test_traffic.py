@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from django.db import connections
 
 from django_strangler.clock import DatabaseNow
 from django_strangler.models import OutboxEvent
 from django_strangler.monitoring import traffic
-from django_strangler.monitoring.chart import HEIGHT, draw
+from django_strangler.monitoring.chart import HEIGHT, Chart, draw
 from django_strangler.monitoring.traffic import COUNTED, MINUTES, Traffic
+
+NOON = datetime(2026, 11, 28, 12, 0)
+
+
+def drawn(traffic: Traffic) -> Chart:
+    return draw(traffic, until=NOON)
 
 
 def publish(alias: str, *moments: tuple[float, float | None]) -> None:
@@ -50,6 +58,20 @@ def test_each_minute_has_what_was_published_and_confirmed_in_it(any_db):
     assert seen.step == 1
 
 
+@pytest.mark.parametrize("into", [2.0, 31.0, 58.0])
+def test_a_minute_is_the_clock_s_and_stays_where_it_is(any_db, into):
+    """Seen at 12:00:02 and at 12:00:58, an event of 11:59:58 is one of 11:59."""
+    publish(any_db, (into + 2, into + 1), (into - 1, into - 1), (into + 62, 0.5))
+
+    seen = traffic.look(any_db, into=into)
+
+    assert seen.published == by_minute(m2=1, m1=1, m0=1)
+    assert seen.confirmed == by_minute(m1=1, m0=2)
+    chart = drawn(seen)
+    assert (chart.first, chart.last) == ("11:01", "12:00")
+    assert chart.bars[-2].text == "11:59: 1 published, 1 confirmed"
+
+
 def test_an_empty_outbox_had_no_traffic(any_db):
     assert traffic.look(any_db) == Traffic(published=by_minute(), confirmed=by_minute())
 
@@ -73,7 +95,7 @@ def test_a_busy_hour_is_sampled(any_db, monkeypatch):
     assert seen.step == 6
     assert seen.published[-2:] == (pytest.approx(200, abs=6), pytest.approx(100, abs=6))
     assert seen.confirmed[-2:] == (50, 50)
-    assert "about" in draw(seen).summary
+    assert "about" in drawn(seen).summary
 
 
 def test_the_sample_and_the_count_are_bounded(sqlite_db, monkeypatch):
@@ -95,31 +117,31 @@ def test_the_sample_and_the_count_are_bounded(sqlite_db, monkeypatch):
 
 
 def test_a_quiet_hour_is_drawn_as_it_was():
-    chart = draw(hour(published=8, confirmed=8))
+    chart = drawn(hour(published=8, confirmed=8))
 
-    assert chart.top == "10"
+    assert chart.top == "10 a minute"
     assert {bar.height for bar in chart.bars} == {0.8 * HEIGHT}
-    assert chart.bars[-1].text == "the last minute: 8 published, 8 confirmed"
-    assert chart.bars[0].text == "60 minutes ago: 8 published, 8 confirmed"
+    assert chart.bars[-1].text == "12:00: 8 published, 8 confirmed"
+    assert chart.bars[0].text == "11:01: 8 published, 8 confirmed"
     assert chart.summary == "480 published and 480 confirmed in the last hour"
     assert chart.line.startswith("0,32 12,32 12,32 ")
 
 
 def test_nothing_is_a_flat_line():
-    chart = draw(hour())
+    chart = drawn(hour())
 
     assert {bar.height for bar in chart.bars} == {0}
-    assert chart.top == "10"
+    assert chart.top == "10 a minute"
 
 
 def test_one_event_among_thousands_can_be_seen():
-    assert draw(hour(published=1_500, confirmed=1)).bars[0].height == 2
+    assert drawn(hour(published=1_500, confirmed=1)).bars[0].height == 2
 
 
 def test_a_burst_does_not_flatten_the_rest():
-    chart = draw(hour(published=20, confirmed=20, burst=1_500))
+    chart = drawn(hour(published=20, confirmed=20, burst=1_500))
 
-    assert chart.top == "40"
+    assert chart.top == "40 a minute"
     assert chart.bars[-1].is_cut
     assert chart.bars[-1].height == HEIGHT
     assert not chart.bars[0].is_cut
@@ -127,16 +149,16 @@ def test_a_burst_does_not_flatten_the_rest():
 
 
 def test_a_backlog_that_goes_out_while_nothing_is_published_sets_the_scale():
-    chart = draw(hour(confirmed=90))
+    chart = drawn(hour(confirmed=90))
 
-    assert chart.top == "100"
+    assert chart.top == "100 a minute"
     assert not chart.bars[0].is_cut
 
 
 def test_what_was_not_counted_further_says_so():
-    chart = draw(hour(published=90_000, confirmed=COUNTED, step=1_000))
+    chart = drawn(hour(published=90_000, confirmed=COUNTED, step=1_000))
 
-    assert chart.top == "2,000 or more"
+    assert chart.top == "2,000 or more a minute"
     assert chart.bars[0].is_cut
     assert chart.bars[0].text.endswith(
         "about 90,000 published, 2,000 or more confirmed"
@@ -150,4 +172,4 @@ def test_what_was_not_counted_further_says_so():
     ("most", "top"), [(10, "10"), (11, "15"), (99, "100"), (101, "150"), (850, "1,000")]
 )
 def test_the_scale_is_easily_read(most, top):
-    assert draw(hour(published=most)).top == top
+    assert drawn(hour(published=most)).top == f"{top} a minute"

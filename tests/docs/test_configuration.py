@@ -5,12 +5,10 @@ from __future__ import annotations
 import configparser
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -73,7 +71,7 @@ def test_templates_compile(fence):
 
 
 @pytest.mark.parametrize("fence", written_in("ini"), ids=by_place)
-def test_a_unit_is_one_that_systemd_takes(fence, tmp_path):
+def test_a_unit_runs_a_command_that_exists(fence):
     parser = configparser.RawConfigParser(strict=False)  # A key may come several times.
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(fence.code)
@@ -81,31 +79,14 @@ def test_a_unit_is_one_that_systemd_takes(fence, tmp_path):
         return
     check_command(parser["Service"]["ExecStart"].split(), fence.place)
 
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not there")
-    unit = tmp_path / "strangler-docs.service"
-    # The reader's own program and user are not on this machine.
-    text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", fence.code)
-    text = re.sub(r"(?m)^(User|WorkingDirectory|EnvironmentFile)=.*\n", "", text)
-    unit.write_text(text)
-    said = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)],
-        capture_output=True,
-        text=True,
-    )
-    assert unit.name not in said.stdout + said.stderr, said.stderr
-
 
 @pytest.mark.parametrize("fence", written_in("yaml"), ids=by_place)
-def test_a_manifest_is_one_that_kubernetes_knows(fence, tmp_path):
+def test_a_manifest_names_what_it_runs_and_selects(fence):
     for manifest in yaml.safe_load_all(fence.code):
         assert {"apiVersion", "kind", "metadata", "spec"} <= manifest.keys()
-        found = containers(manifest)
-        for container in found:
+        for container in containers(manifest):
             command = [*container.get("command", ()), *container.get("args", ())]
             check_command(command, fence.place)
-        if found and shutil.which("kubectl"):
-            assert not forgotten_by_kubectl(manifest, tmp_path)
 
 
 def containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -120,35 +101,6 @@ def containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     labels = spec["template"].get("metadata", {}).get("labels", {})
     assert selected.items() <= labels.items(), "a selector that selects nothing"
     return [*pod.get("initContainers", ()), *pod["containers"]]
-
-
-def forgotten_by_kubectl(manifest: dict[str, Any], folder: Path) -> set[str]:
-    """The names of fields that are lost when kubectl reads it with its own types."""
-    given = folder / "given.json"
-    given.write_text(json.dumps(manifest))
-    # Any change makes it print the whole; without a cluster it asks nobody.
-    read = subprocess.run(
-        ["kubectl", "set", "image", "--local", "-f", given, "*=other", "-o", "json"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "KUBECONFIG": os.devnull, "HOME": str(folder)},
-    )
-    assert read.returncode == 0, read.stderr
-    return set(paths(manifest)) - set(paths(json.loads(read.stdout)))
-
-
-def paths(value: Any, before: str = "") -> Iterator[str]:
-    """Every field's place: `spec.template.spec.containers.0.name`."""
-    pairs = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for name, inner in pairs:
-        yield f"{before}.{name}"
-        yield from paths(inner, f"{before}.{name}")
 
 
 @pytest.mark.parametrize("fence", written_in("nginx"), ids=by_place)
@@ -199,7 +151,8 @@ def test_node_can_read_its_code(fence, tmp_path):
 
 def test_sql_is_understood_by_postgresql(make_db: MakeDb):
     alias = make_db("postgresql")
-    for fence in written_in("sql"):
+    # Those of one database, by name, are run on it elsewhere.
+    for fence in [each for each in written_in("sql") if not each.words]:
         # Taken back: roles belong to the whole server.
         with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
             for statement in fence.code.strip().removesuffix(";").split(";\n"):

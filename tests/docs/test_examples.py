@@ -20,7 +20,7 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from tests.services.databases import database_url
 from tests.services.fixtures import MakeDb
 
-from .fences import PAGES, ROOT, Fence, fences, shown, written_in
+from .fences import PAGES, ROOT, Fence, by_place, fences, shown, written_in
 
 # Commands that come to an end, need no server, and belong to the page's story.
 AT_ONCE = {"flag", "prune_outbox", "sqlmigrate"}
@@ -75,6 +75,24 @@ def test_pages_about_other_projects_run_beside_them(make_db: MakeDb):
     assert pages == set(done.stdout.split())
 
 
+QUOTES = [
+    (fence, word)
+    for page in PAGES
+    for fence in fences(page)
+    for word in fence.words
+    if word.startswith("testproject/")
+]
+
+
+@pytest.mark.parametrize(
+    ("fence", "file"),
+    QUOTES,
+    ids=lambda each: by_place(each) if isinstance(each, Fence) else each,
+)
+def test_what_a_page_shows_of_the_test_project_stands_there(fence, file):
+    assert fence.code in (ROOT / file).read_text()
+
+
 @pytest.mark.parametrize(
     "fence",
     # The tutorial's own commands come out of the tutorial: tests/first_run types it in.
@@ -125,6 +143,10 @@ def test_the_links_of_the_readme_lead_somewhere():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+# Not what stands in quotes.
+_BETWEEN = r"""\s*(?:&&|\|\||;|\||&)\s*(?=(?:[^"]*"[^"]*")*[^"]*$)"""
+
+
 def commands(code: str) -> list[list[str]]:
     """What is typed at the prompts, without variables in front, split into words."""
     joined = code.replace("\\\n", " ")
@@ -132,7 +154,7 @@ def commands(code: str) -> list[list[str]]:
     assert typed, "a console block has a prompt, $ or #, in front of each command"
     found = []
     for line in typed:
-        for part in re.split(r"\s*(?:&&|\|\||;|\||&)\s*", line):
+        for part in re.split(_BETWEEN, line):
             words = shlex.split(part, comments=True)
             while words and (words[0] == "sudo" or re.match(r"\w+=", words[0])):
                 words.pop(0)

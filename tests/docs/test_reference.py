@@ -7,6 +7,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import pytest
 from django.apps import apps
 
 import django_strangler
@@ -16,30 +17,44 @@ PACKAGE = Path(django_strangler.__file__).parent
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
-def table(page: str) -> list[list[str]]:
-    """The cells of each row of the page's tables, heads left out."""
-    lines = (REFERENCE / page).read_text().splitlines()
+def table(page: str, heading: str = "") -> list[list[str]]:
+    """The cells of each row of the page's tables, or of one section's; no heads."""
+    text = (REFERENCE / page).read_text()
+    if heading:
+        parts = re.split(r"^## `(\w+)`$", text, flags=re.MULTILINE)
+        text = dict(zip(["CORE", *parts[1::2]], parts[::2], strict=True))[heading]
+    lines = text.splitlines()
     rows = [line for line in lines if line.startswith("| `")]
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 
-def test_the_settings_page_lists_every_setting_in_the_code_s_order():
-    listed = [row[0].strip("`") for row in table("settings.md")]
+TABLES = {"CORE": conf.Settings, "RELAY": conf.RelaySettings} | {
+    name: section.cls
+    for name, section in conf.registered().items()
+    if section.cls is not None and name != "EXAMPLE"
+}
 
-    assert listed == [each.name.upper() for each in dataclasses.fields(conf.Settings)]
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_settings_page_lists_every_setting_in_the_code_s_order(name):
+    listed = [row[0].strip("`") for row in table("settings.md", name)]
+
+    fields = dataclasses.fields(TABLES[name])
+    assert listed == [each.name.upper() for each in fields]
 
 
-def test_the_settings_page_gives_the_defaults_of_the_code():
-    for name, default, _meaning in table("settings.md"):
-        documented = conf.parse({name.strip("`"): ast.literal_eval(default.strip("`"))})
+@pytest.mark.parametrize("name", TABLES)
+def test_the_settings_page_gives_the_defaults_of_the_code(name):
+    for key, default, _meaning in table("settings.md", name):
+        given = {key.strip("`"): ast.literal_eval(default.strip("`"))}
 
-        assert documented == conf.Settings(), name
+        assert conf.table(TABLES[name])(given) == TABLES[name](), key
 
 
 def test_the_checks_page_lists_every_check():
     code = "".join(path.read_text() for path in PACKAGE.rglob("checks*.py"))
 
-    used = set(re.findall(r"\bstrangler\.[EWI]\d{3}\b", code))
+    used = set(re.findall(r"\bstrangler(?:_[a-z_]+)?\.[EWI]\d{3}\b", code))
     assert used
     assert [row[0].strip("`") for row in table("checks.md")] == sorted(used)
 
@@ -57,8 +72,10 @@ def test_the_admin_page_lists_every_permission_of_ours():
     listed = {row[0].strip("`") for row in table("admin.md")}
 
     ours = {
-        f"strangler.{name}"
-        for model in apps.get_app_config("strangler").get_models()
+        f"{config.label}.{name}"
+        for config in apps.get_app_configs()
+        if config.name.partition(".")[0] == "django_strangler"
+        for model in config.get_models()
         for name, _ in model._meta.permissions
     }
     assert ours

@@ -55,8 +55,8 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As in a process that has just been started."""
     monkeypatch.setattr(snapshot._state, "view", snapshot.View())
     monkeypatch.setattr(snapshot._state, "failing", False)
-    for counted in (evaluation._on, evaluation._off, evaluation._defaulted):
-        counted.clear()
+    evaluation.decisions.reset()
+    evaluation._missed.clear()
     evaluation._unknown.clear()
     own.forget()
     yield

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import pwd
 from contextlib import contextmanager
 
 import pytest
@@ -16,6 +18,7 @@ from users.models import User
 
 from django_strangler import feature_flags
 from django_strangler.feature_flags import flag_required
+from django_strangler.feature_flags.naming import look_up
 from django_strangler.models import Flag, FlagChange
 from django_strangler.testing.flags import override_flag
 
@@ -83,6 +86,24 @@ def test_async_views_work_alike():
     for enabled, expected in ((True, b"modern"), (False, b"legacy")):
         with override_flag(NAME, enabled):
             assert asyncio.run(view(request(User(pk=1)))).content == expected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_async_code_asks_by_functions_of_its_own():
+    feature_flags.set_rollout(NAME, 0)
+    feature_flags.include(NAME, 1)
+
+    async def ask():
+        return (
+            await feature_flags.ais_enabled(NAME, 1),
+            await feature_flags.ais_enabled("nothing", 1, default=True),
+            await feature_flags.aevaluate(NAME, 2),
+        )
+
+    on, unknown, decision = asyncio.run(ask())
+
+    assert (on, unknown) == (True, True)
+    assert (decision.enabled, decision.reason) == (False, "nobody")
 
 
 @pytest.mark.django_db
@@ -169,14 +190,15 @@ def test_the_command_ramps_holds_and_resumes():
     assert "; 5 % from" in flag("resume", NAME)
     assert "; 7 % from 2099-01-05 09:00" in flag("ramp", NAME, "7@2099-01-05T09:00")
     for wrong in ("5", "5@", "5@soon", "5@+7y", "5@2099-13-01"):
-        with pytest.raises(CommandError, match="is no step: give a percentage"):
+        with pytest.raises(CommandError, match="is not a step"):
             flag("ramp", NAME, wrong)
     with pytest.raises(CommandError, match="back in time"):
         flag("ramp", NAME, "1@now", "2@2020-01-01")
 
 
 @pytest.mark.django_db
-def test_the_command_writes_who_and_why():
+def test_the_command_writes_who_and_why(monkeypatch):
+    monkeypatch.setenv("LOGNAME", "mallory")
     flag("set", NAME, "1", "--by", "deploy", "--why", "first users")
     flag("disable", NAME, "--by", "alice")
     flag("set", "other", "1")
@@ -184,7 +206,8 @@ def test_the_command_writes_who_and_why():
     disabled, created = flag("history", NAME).splitlines()
     assert disabled.endswith("alice: enabled on → off")
     assert created.endswith("deploy: created at 1.00 %: first users")
-    assert FlagChange.objects.filter(flag="other")[0].by  # Whoever is logged in.
+    by = FlagChange.objects.filter(flag="other")[0].by
+    assert by == pwd.getpwuid(os.getuid()).pw_name  # Whatever a variable says.
 
 
 @pytest.mark.django_db
@@ -195,6 +218,52 @@ def test_the_command_checks_one_user():
         "payments-v2 is on for 42 (percentage, at 94.2531%)"
     )
     assert flag("check", "nothing", "42") == "nothing is off for 42 (unknown)"
+
+
+@pytest.mark.django_db
+def test_the_command_takes_people_by_name_and_says_who_is_none(capsys):
+    ada = User.objects.create_user("ada", email="ada@example.com", pk=7)
+    User.objects.create_user("8", pk=9)  # An id comes before a name.
+    flag("set", NAME, "0")
+
+    flag("include", NAME, "ada", "u1", "9")
+    assert Flag.objects.get().included == ["7", "9", "u1"]
+    assert capsys.readouterr().err == (
+        "There is no such user: 'u1' is taken for the id of something else.\n"
+    )
+    assert feature_flags.is_enabled(NAME, ada)
+    for given in ("ada", "7", "ada@example.com"):
+        assert flag("check", NAME, given) == f"{NAME} is on for ada (7) (included)"
+    assert flag("history", NAME).splitlines()[0].endswith("included +7, 9, u1")
+
+
+@pytest.mark.django_db
+def test_two_users_of_one_address_are_nobody_by_it():
+    for name in ("one", "two"):
+        User.objects.create_user(name, email="both@example.com")
+
+    (named,) = look_up(["both@example.com"])
+
+    assert (named.id, named.user) == ("both@example.com", "")
+
+
+@pytest.mark.django_db
+def test_with_none_the_command_says_how_to_create_one():
+    assert (
+        flag("list")
+        == "There is no flag. Create one: manage.py flag set NAME 0 --why …"
+    )
+
+
+@pytest.mark.django_db
+def test_no_reason_forges_a_line_or_moves_the_cursor():
+    why = "done\r\n2030-01-01 root: enabled\x1b[2J" + "x" * 3000
+    flag("set", NAME, "1", "--by", "a\x1b]0;title\x07", "--why", why)
+
+    (line,) = flag("history", NAME).splitlines()
+
+    assert line.isprintable()
+    assert len(FlagChange.objects.get().why) == 500
 
 
 @pytest.mark.django_db

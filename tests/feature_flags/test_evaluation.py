@@ -81,7 +81,8 @@ def test_names_that_a_program_makes_up_do_not_fill_the_memory(monkeypatch):
     for number in range(50):
         feature_flags.is_enabled(f"made-up-{number}", 1)
 
-    assert len(feature_flags.counts()) == 10
+    assert len(feature_flags.counts()) == 10 + 1
+    assert feature_flags.counts()["others", "default"] == 40
     assert len(evaluation._unknown) == 10
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.core import serializers
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, router, transaction
 from django.db.models import F
 
 from django_strangler import feature_flags
@@ -201,10 +201,39 @@ def test_history_cannot_be_changed():
         change.delete,
         FlagChange.objects.all().delete,
         lambda: FlagChange.objects.update(by="mallory"),
+        lambda: FlagChange._base_manager.update(by="mallory"),
+        FlagChange._base_manager.all().delete,
+        lambda: FlagChange._default_manager.update(by="mallory"),
+        lambda: FlagChange.objects.update_or_create(
+            pk=change.pk, defaults={"by": "mallory"}
+        ),
+        # The last: its atomic() has no savepoint.
         lambda: FlagChange.objects.bulk_update([change], ["by"]),
     ):
         with pytest.raises(AppendOnly):
             attempt()
+
+
+def test_no_row_of_the_history_is_written_over():
+    feature_flags.set_rollout("a", 1, by="ada")
+    old = FlagChange.objects.get()
+    alias = router.db_for_write(FlagChange)
+    forged = FlagChange(pk=old.pk, flag="a", by="mallory", before=None, after=None)
+
+    with pytest.raises(IntegrityError), transaction.atomic(using=alias):
+        forged.save()
+    with pytest.raises(AppendOnly):
+        FlagChange.objects.bulk_create(
+            [forged], update_conflicts=True, update_fields=["by"], unique_fields=["id"]
+        )
+    with pytest.raises(AppendOnly):
+        FlagChange.objects.bulk_create([forged], None, False, True, ["by"], ["id"])
+    with pytest.raises(IntegrityError), transaction.atomic(using=alias):
+        FlagChange.objects.bulk_create([forged])
+    with pytest.raises(AppendOnly):
+        FlagChange.objects.filter(pk=old.pk)._raw_delete(alias)
+
+    assert FlagChange.objects.get().by == "ada"
 
 
 def test_nobody_deletes_all_flags_through_the_manager_by_mistake():

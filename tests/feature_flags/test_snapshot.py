@@ -7,10 +7,10 @@ from contextlib import suppress
 from unittest import mock
 
 import pytest
-from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, OperationalError, connections, transaction
 
 from django_strangler import feature_flags
+from django_strangler.exceptions import InsideEventLoop
 from django_strangler.feature_flags import snapshot
 from django_strangler.models import Flag, FlagVersion
 
@@ -360,20 +360,28 @@ def test_the_first_change_of_all_is_made_by_one_of_two(flag_db):
 
     with mock.patch.object(
         type(FlagVersion.objects.all()), "update", side_effect=[0, 1]
-    ):
+    ) as update:
         FlagVersion(pk=1, stamp="theirs").save()
         FlagVersion.objects.renew()
+
+    # Nothing to renew, then theirs came first, and theirs was renewed.
+    assert update.call_count == 2
+    assert FlagVersion.objects.count() == 1
 
 
 async def call_in_event_loop() -> bool:
     return is_on()
 
 
-def test_in_an_event_loop_a_look_is_refused_as_every_query_is(flag_db):
+@pytest.mark.parametrize("refresh", [0, 60])
+def test_in_an_event_loop_asking_is_refused_every_time(flag_db, settings, refresh):
     import asyncio
 
+    settings.STRANGLER = {"FLAG_REFRESH": refresh}
     feature_flags.set_rollout(NAME, 100)
-    with pytest.raises(SynchronousOnlyOperation):
+    assert is_on()  # With a long FLAG_REFRESH, nothing would have to be queried now.
+
+    with pytest.raises(InsideEventLoop, match=r"await feature_flags\.ais_enabled"):
         asyncio.run(call_in_event_loop())
     # And nothing is left locked.
     assert is_on()

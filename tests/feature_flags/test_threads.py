@@ -18,6 +18,7 @@ CHECKS = 10_000
 CHANGES = 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["sqlite", "postgresql"])
 def test_every_answer_was_true_at_some_moment_of_its_window(source, make_db, route):
     flag_db = route(make_db(source))

@@ -2,8 +2,10 @@
 Somebody who types in what a page says, block by block, in an empty folder.
 
     ```{code-block} python        a file, named by :caption:, or ", at the end" of one
+    ```python FILE [at-the-end]   the same on a page that is not only for Sphinx
     ```console                    commands, one after the other, and what they print
     ```console background         one that goes on in a terminal of its own
+    ```console stop FOLDER        one that goes on in that folder is ended
     ```text                       what the terminals in the background print by then
     ```console no-run             not for here
 
@@ -18,9 +20,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import pika
@@ -28,7 +31,7 @@ import pika
 from tests.docs.fences import Fence, fences
 from tests.waiting import TimedOut, wait_for
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @dataclass
@@ -54,14 +57,32 @@ class Session:
     folder: Path  # Where the reader is.
     environment: Mapping[str, str] = field(default_factory=dict)
     terminals: dict[tuple[Path, str], Terminal] = field(default_factory=dict)
+    # A file for each, or who starts again would write into that of another one.
+    numbers: Iterator[int] = field(default_factory=count)
 
-    def follow(self, page: Path) -> None:
+    def follow(self, page: Path, *, section: str = "") -> None:
+        """Type in a page, or one section of it."""
+        text = page.read_text()
+        first = text[: text.index(f"\n{section}\n")].count("\n") if section else 0
+        end = text.find("\n## ", text.index(section) + 1) if section else len(text)
+        last = text[:end].count("\n")
         for fence in fences(page):
+            if not first <= fence.line <= last:
+                continue
             match fence.language, fence.words:
                 case "{code-block}", ("python",):
-                    self.write(fence)
+                    head, _, code = fence.code.partition("\n\n")
+                    name = re.search(
+                        r":caption: (\S+?)(, at the end)?$", head, re.MULTILINE
+                    )
+                    assert name, f"{fence.place}: the file needs a :caption:"
+                    self.write(fence, name[1], code, is_the_end=bool(name[2]))
+                case "python", (name, *more):
+                    self.write(fence, name, fence.code, is_the_end=bool(more))
                 case "console", ("background",):
                     self.open(fence)
+                case "console", ("stop", folder):
+                    self.stop(fence, folder)
                 case "console", ():
                     self.type(fence)
                 case "text", _:
@@ -75,14 +96,11 @@ class Session:
         for terminal in self.terminals.values():
             terminal.interrupt()
 
-    def write(self, fence: Fence) -> None:
-        head, _, code = fence.code.partition("\n\n")
-        name = re.search(r":caption: (\S+?)(, at the end)?$", head, re.MULTILINE)
-        assert name, f"{fence.place}: the file needs a :caption:"
-        path = self.folder / name[1]
+    def write(self, fence: Fence, name: str, code: str, *, is_the_end: bool) -> None:
+        path = self.folder / name
         assert path.parent.is_dir(), f"{fence.place}: nobody has made {path.parent}"
-        assert not name[2] or path.exists(), f"{fence.place}: the end of what?"
-        before = path.read_text() + "\n" if name[2] else ""
+        assert not is_the_end or path.exists(), f"{fence.place}: the end of what?"
+        before = path.read_text() + "\n" if is_the_end else ""
         path.write_text(before + code)
         # Written within the same second and of the same size, it would not be seen.
         shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
@@ -111,7 +129,7 @@ class Session:
         ((command, expected),) = commands(fence)
         if before := self.terminals.pop((self.folder, command), None):
             before.interrupt()
-        output = self.folder / f"terminal-{len(self.terminals)}"
+        output = self.folder / f"terminal-{next(self.numbers)}"
         with output.open("w") as file:
             process = subprocess.Popen(
                 ["bash", "-c", f"exec {command}"],
@@ -131,6 +149,10 @@ class Session:
         if queue := re.search(r"consume_events --queue (\w+)", command):
             # Says so before it has bound it; a reader is slower than that.
             wait_for(lambda: self._is_consumed(queue[1]), PATIENCE)
+
+    def stop(self, fence: Fence, folder: str) -> None:
+        ((command, _),) = commands(fence)
+        self.terminals.pop(((self.folder / folder).resolve(), command)).interrupt()
 
     def look(self, fence: Fence) -> None:
         """Of the mails that are new in the terminals: all of these, and no others."""

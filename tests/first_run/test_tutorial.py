@@ -12,8 +12,11 @@ import django_strangler
 from .session import Session, matches
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs" / "tutorial").glob("*.md"))
-WITHOUT_SERVER, WITH_RABBITMQ = PAGES[:3], PAGES[3:]
+PAGES = sorted(
+    (ROOT / "docs" / "tutorial").glob("*.md"),
+    key=lambda path: int(path.name.partition("-")[0]),
+)
+WITHOUT_SERVER, WITH_RABBITMQ, OVER_HTTP = PAGES[:3], PAGES[3:5], PAGES[5:]
 
 
 pytestmark = pytest.mark.slow
@@ -60,6 +63,14 @@ def test_from_a_service_of_its_own_to_a_hundred_percent(a_hundredth_moved, vhost
     # What the pages left running, the service among it, runs.
     terminals = a_hundredth_moved.terminals.values()
     assert {each.process.poll() for each in terminals} == {None}
+
+
+def test_from_a_route_to_a_release_that_is_taken_back(a_hundredth_moved):
+    if not (a_hundredth_moved.folder.parent / "mailer").exists():
+        pytest.skip("without RabbitMQ, nobody has come to the end of page 5")
+
+    for page in OVER_HTTP:
+        a_hundredth_moved.follow(page)
 
 
 @pytest.mark.parametrize(

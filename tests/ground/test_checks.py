@@ -23,13 +23,16 @@ def test_the_checks_pass_on_the_test_project():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"WINDW": 5}, "Did you mean 'WINDOW'"),
-        ({"WINDOW": "5"}, r"STRANGLER\['WINDOW'\] is '5'"),
+        ({"RETENTON": 5}, "Did you mean 'RETENTION'"),
+        ({"RELAY": {"WINDOW": "5"}}, r"STRANGLER\['RELAY'\]\['WINDOW'\] is '5'"),
         ({"BROKER_URL": "ampq://rabbit"}, "starts with ampq://, which is no broker"),
         ({"BROKER_URL": ["amqp://a", "local://"]}, "of different kinds"),
         ({"BROKER_URL": "no.such.Broker"}, "cannot be imported"),
         ({"BROKER_URL": OWN_BROKER}, "not a subclass of"),
-        ({"UNROUTABLE": {"audit.**": "ignore"}}, r"'audit\.\*\*', which is no pattern"),
+        (
+            {"UNROUTABLE": {"audit.**": "ignore"}},
+            r"'audit\.\*\*', which is not a valid",
+        ),
     ],
 )
 def test_a_wrong_setting_fails_the_check(settings, given, message):
@@ -53,3 +56,40 @@ def test_nothing_of_a_broker_url_is_shown_but_where_it_leads(settings):
         call_command("check")
 
     assert "secret" not in str(raised.value)
+
+
+DEPLOY = ("check", "--deploy", "--fail-level", "CRITICAL")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("local://", {"W005"}),
+        ("memory://", {"W005"}),
+        ("amqp://localhost", {"W006"}),
+        ("amqp://guest:guest@127.0.0.1/shop", {"W006"}),
+        ("amqp://relay:s3cret@rabbit-1", {"W007"}),
+        ("amqp://rabbit-1", {"W006", "W007"}),
+        ("amqps://relay:s3cret@rabbit-1", set()),
+        ("amqp://relay:s3cret@[::1]", set()),
+        ("amqps://rabbit-1/?auth_mechanism=external", set()),
+    ],
+)
+def test_what_is_wrong_in_production_is_told_when_one_asks(
+    settings, capsys, url, expected
+):
+    settings.STRANGLER = {"BROKER_URL": url}
+
+    call_command(*DEPLOY)
+
+    said = capsys.readouterr().err
+    assert {each for each in ("W005", "W006", "W007") if each in said} == expected
+    assert "s3cret" not in said
+
+
+def test_nothing_of_it_is_said_on_a_laptop(settings, capsys):
+    settings.STRANGLER = {}
+
+    call_command("check")
+
+    assert "strangler." not in capsys.readouterr().err

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,13 +11,10 @@ from pathlib import Path
 
 import pika
 import psycopg
-import pymysql
 import pytest
 
 from tests.services import leftovers, mariadb, processes
-from tests.services.base import Unavailable
 from tests.services.instances import Instance
-from tests.services.ports import free_port
 from tests.services.postgresql import POSTGRESQL
 from tests.services.rabbitmq import PrivateRabbitMQ
 from tests.waiting import TimedOut, wait_for
@@ -191,30 +186,6 @@ def test_a_test_finds_the_server_up_that_another_one_left_dead(
     assert again.answers()
 
 
-def test_tests_that_break_a_server_do_not_break_the_common_one(
-    postgresql, private_postgresql
-) -> None:
-    private_postgresql.kill()
-
-    with psycopg.connect(postgresql.url) as connection:
-        connection.execute("SELECT 1")
-
-
-def test_servers_leave_root_and_listen_on_loopback_only(private_postgresql) -> None:
-    server = private_postgresql
-    owner = (processes.PROC / str(server.process.pid)).stat().st_uid
-
-    assert owner != 0
-    assert server.host == "127.0.0.1"
-    listening = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True).stdout
-    assert f"0.0.0.0:{server.port}" not in listening
-
-
-def test_a_server_that_does_not_start_says_why(services, private_postgresql) -> None:
-    with pytest.raises(Unavailable, match="no_such_setting"):
-        services.start_private(POSTGRESQL, "--no_such_setting=1")
-
-
 def test_waiting_ends_at_the_deadline_with_the_last_error() -> None:
     def refuse() -> bool:
         raise OSError("nobody there")
@@ -271,40 +242,3 @@ def test_a_run_that_is_killed_takes_its_servers_and_folders_with_it(
     crash.happen()
 
     wait_for(crash.is_cleared_away)
-
-
-def test_the_next_run_clears_away_what_nobody_else_could(private_postgresql) -> None:
-    crash = Crash()
-    os.kill(crash.watchdog, signal.SIGKILL)
-    crash.happen()
-    assert crash.folder.exists()
-
-    removed = leftovers.sweep()
-
-    assert crash.folder in removed
-    wait_for(crash.is_cleared_away)
-
-
-def test_the_next_run_leaves_a_living_one_alone(services) -> None:
-    assert services.run.folder not in leftovers.sweep()
-    assert services.run.folder.exists()
-
-
-def test_a_run_that_ends_leaves_nothing(private_postgresql) -> None:
-    crash = Crash()
-
-    crash.process.communicate("")  # The end of its input is the end of its script.
-
-    assert crash.process.returncode == 0
-    assert crash.is_cleared_away()
-
-
-def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
-    first, *_ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-
-    assert free_port() < int(first)
-
-
-def test_mariadb_is_private_to_who_knows_the_password(private_mariadb) -> None:
-    with pytest.raises(pymysql.OperationalError, match="Access denied"):
-        pymysql.connect(host="127.0.0.1", port=private_mariadb.port, user="root")

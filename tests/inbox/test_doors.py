@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import StringIO
 
 import pytest
+from django.core import mail
 from django.core.management import call_command
 from django.db import transaction
 from django.test import override_settings
@@ -28,7 +29,20 @@ def subscriber(registry) -> list[object]:
     return seen
 
 
+@pytest.fixture
+def no_tests_run(monkeypatch):
+    """As in production: Django sets up a mailbox for tests only."""
+    monkeypatch.delattr(mail, "outbox")
+
+
 @pytest.mark.django_db
+@override_settings(STRANGLER=RABBITMQ)
+def test_the_database_of_a_test_run_never_saw_a_consumer(subscriber):
+    assert check_consumer(None, databases=["default"]) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("no_tests_run")
 @override_settings(STRANGLER=RABBITMQ)
 def test_subscribers_without_a_consumer_are_warned_of(subscriber):
     (warning,) = check_consumer(None, databases=["default"])
@@ -39,6 +53,7 @@ def test_subscribers_without_a_consumer_are_warned_of(subscriber):
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("no_tests_run")
 @override_settings(STRANGLER=RABBITMQ)
 def test_a_consumer_that_was_seen_ends_the_warning(subscriber):
     ConsumerProcess.objects.create(name="host:1", queue="monolith")
@@ -47,6 +62,7 @@ def test_a_consumer_that_was_seen_ends_the_warning(subscriber):
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("no_tests_run")
 @pytest.mark.parametrize(
     ("settings", "databases"),
     [({}, ["default"]), (RABBITMQ, None), (RABBITMQ, [])],

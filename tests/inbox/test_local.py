@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from opentelemetry import trace
 
-from django_strangler import publish_event, subscribe
+from django_strangler import conf, publish_event, subscribe
 from django_strangler.events import Event
+from django_strangler.inbox.local import LocalBroker
 from django_strangler.models import OutboxEvent
 from tests.inbox.databases import effect, effects, entries
 from tests.inbox.factories import publish, relay
@@ -39,6 +40,11 @@ def test_an_event_that_nobody_subscribes_to_is_unroutable(any_db, routed, regist
 
     row = OutboxEvent.objects.using(any_db).get()
     assert (row.state, row.parked_reason) == ("parked", "unroutable")
+    assert row.last_error.startswith(
+        "No subscriber of this project is for this type (looked in: users.subscribers, "
+        "payments.subscribers, "
+    )
+    assert "replay_events --unroutable" in row.last_error
 
 
 def test_an_event_decided_off_is_routed_but_not_for_the_flagged_subscriber(
@@ -139,3 +145,15 @@ def test_the_trace_goes_on_in_the_subscriber(sqlite_db, routed, registry, monkey
     assert process.context.trace_id == view.get_span_context().trace_id
     assert process.parent.span_id == view.get_span_context().span_id
     assert inside == [process.context.span_id]
+
+
+def test_where_events_go_is_said_with_the_subscribers_names(registry):
+    settings = conf.current()
+    assert "there is no subscriber (looked in:" in LocalBroker.destination(settings)
+
+    for number in range(7):
+        subscribe("#", name=f"s{number}")(print)
+
+    assert LocalBroker.destination(settings) == (
+        "local:// (subscribers: s0, s1, s2, s3, s4 and 2 more)"
+    )

@@ -8,8 +8,10 @@ from contextlib import suppress
 import pytest
 from django.db import connections, transaction
 from django.test import override_settings
+from django.utils import timezone
 
 from django_strangler import subscribe
+from django_strangler.brokers.base import RETRY_DELAYS
 from django_strangler.events import Event
 from django_strangler.inbox import local as local_module
 from django_strangler.models import OutboxEvent
@@ -38,6 +40,31 @@ def test_a_subscriber_that_raises_leaves_neither_row_nor_effect(
     assert row.state == "pending"
     assert row.attempts == 1
     assert "broken: ValueError: no such account" in row.last_error
+
+
+@pytest.mark.parametrize(
+    ("log_errors", "is_kept"), [("text", True), ("type", False)], ids=["text", "type"]
+)
+def test_what_an_error_quotes_is_kept_where_that_is_allowed(
+    sqlite_db, routed, registry, caplog, log_errors, is_kept
+):
+    routed(sqlite_db)
+
+    @subscribe("payment.*", name="broken")
+    def broken(event: Event) -> None:
+        raise ValueError("no account DE02")
+
+    publish(using=sqlite_db)
+
+    with override_settings(STRANGLER={"LOG_ERRORS": log_errors}):
+        relay(sqlite_db).drain()
+
+    row = OutboxEvent.objects.using(sqlite_db).get()
+    for text in row.last_error, caplog.text:
+        assert "ValueError: " in text
+        assert ("DE02" in text) is is_kept
+        # Where it was raised is in the traceback, or said instead.
+        assert is_kept or "in broken, " in text
 
 
 def test_a_retry_calls_only_those_that_have_not_handled_it(any_db, routed, registry):
@@ -275,3 +302,36 @@ def test_a_lost_connection_of_the_subscribers_own_is_not_kept(
     totals = relay(db).drain()
 
     assert (totals.retried, totals.confirmed) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("own", "attempts", "seconds"),
+    [
+        (None, 0, RETRY_DELAYS[0]),
+        (None, 3, RETRY_DELAYS[3]),
+        (None, len(RETRY_DELAYS), 0),
+        ([900.0], 0, 900.0),
+        ([900.0], 1, 0),
+    ],
+    ids=["first", "fourth", "last", "first of its own", "last of its own"],
+)
+def test_it_is_called_again_after_the_delays_of_a_consumer(
+    sqlite_db, routed, registry, own, attempts, seconds
+):
+    routed(sqlite_db)
+
+    @subscribe("payment.*", name="broken", retry_delays=own)
+    def broken(event: Event) -> None:
+        raise ValueError("no")
+
+    publish(using=sqlite_db)
+    events = OutboxEvent.objects.using(sqlite_db)
+    events.update(attempts=attempts)
+
+    relay(sqlite_db).drain()
+
+    row = events.get()
+    assert row.state == ("pending" if seconds else "parked")
+    if seconds:
+        left = (row.retry_at - timezone.now()).total_seconds()
+        assert seconds - 5 < left <= seconds

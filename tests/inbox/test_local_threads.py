@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from django.db import connections
+from django.test import override_settings
 
 from django_strangler import subscribe
 from django_strangler.events import Event
+from django_strangler.exceptions import ConsumerUnhealthy
 from django_strangler.inbox import local as local_module
 from django_strangler.inbox.models import InboxEntry
+from django_strangler.models import OutboxEvent
 from django_strangler.outbox.relay import Relay
 from tests.inbox.databases import effect, effects
 from tests.inbox.factories import publish, relay
@@ -127,3 +131,54 @@ def test_threads_are_bounded(postgresql_db, routed, registry):
 
     assert 1 <= most[0] <= local_module.THREADS
     assert InboxEntry.objects.using(postgresql_db).count() == 100
+
+
+def none_is_left() -> bool:
+    return not any(it.name == "strangler-local" for it in threading.enumerate())
+
+
+def test_a_subscriber_that_never_returns_is_given_up_and_cannot_commit(
+    postgresql_db, routed, registry
+):
+    db, go_on, late = routed(postgresql_db), threading.Event(), []
+
+    @subscribe("payment.failed", name="stuck")
+    def stuck(event: Event) -> None:
+        effect(db, "late")
+        go_on.wait(60)
+        late.append(event)
+
+    subscribe("payment.completed", name="fine")(lambda event: effect(db))
+    publish("payment.failed", using=db, key="a")
+    publish(using=db, key="b")
+
+    with override_settings(STRANGLER={"HANDLER_TIMEOUT": 0.3}):
+        totals = relay(db).drain()
+    go_on.set()
+    wait_for(lambda: late and none_is_left())
+
+    row = OutboxEvent.objects.using(db).get(type="payment.failed")
+    assert (totals.retried, totals.confirmed) == (1, 1)
+    assert (row.state, row.attempts) == ("pending", 1)
+    assert "stuck: TimeoutError: it took longer than 0.3 s" in row.last_error
+    assert (effects(db, "late"), effects(db)) == (0, 1)
+
+
+def test_when_all_threads_hang_the_relay_ends(
+    postgresql_db, routed, registry, monkeypatch
+):
+    db, go_on = routed(postgresql_db), threading.Event()
+    monkeypatch.setattr(local_module, "THREADS", 2)
+    subscribe("#", name="stuck")(lambda event: go_on.wait(60))
+    for key in "abc":
+        publish(using=db, key=key)
+
+    with (
+        override_settings(STRANGLER={"HANDLER_TIMEOUT": 0.3}),
+        pytest.raises(ConsumerUnhealthy, match="2 threads hang"),
+    ):
+        relay(db).drain()
+    go_on.set()
+    wait_for(none_is_left)
+
+    assert OutboxEvent.objects.using(db).pending().count() == 3

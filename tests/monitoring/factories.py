@@ -7,7 +7,14 @@ from typing import Any
 from django.db import connections
 
 from django_strangler.clock import DatabaseNow
-from django_strangler.models import ConsumerProcess, Lane, OutboxEvent, RelayProcess
+from django_strangler.models import (
+    ConsumerProcess,
+    HeldType,
+    Lane,
+    OutboxEvent,
+    RelayProcess,
+)
+from django_strangler.outbox.held_rows import digest_of
 
 TABLE = "strangler_outboxevent"
 
@@ -50,12 +57,28 @@ def add_relay(
     return relay
 
 
-def add_consumer(alias: str, *, left: float = 25.0, queue: str = "receipts") -> None:
+def add_held(alias: str, type: str = "payment.completed", **values: Any) -> HeldType:
+    """A type that a full queue has refused for five minutes."""
+    given = {
+        "cause": "nacked",
+        "reason": "A queue is full.",
+        "tries": 7,
+        "since": DatabaseNow(-300),
+        "probe_at": DatabaseNow(40),
+        **values,
+    }
+    rows = HeldType.objects.using(alias)
+    return rows.create(digest=digest_of(type), type=type, **given)
+
+
+def add_consumer(
+    alias: str, *, left: float = 25.0, queue: str = "receipts", started: float = 60.0
+) -> None:
     ConsumerProcess.objects.using(alias).create(
         name="web-1:18",
         queue=queue,
         patterns="payment.* audit.#",
-        started_at=DatabaseNow(-60),
+        started_at=DatabaseNow(-started),
         expires_at=DatabaseNow(left),
     )
 

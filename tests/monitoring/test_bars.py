@@ -34,7 +34,7 @@ def test_the_death_of_the_only_relay_is_seen_within_its_lease_and_5_seconds(
     assert time.monotonic() - killed < lease + 5
 
 
-def test_a_removed_binding_is_seen_within_5_seconds(
+def test_a_removed_binding_is_seen_within_10_seconds(
     postgresql_db, routed, start_drain, client, vhost
 ):
     if vhost.prefix:
@@ -54,10 +54,18 @@ def test_a_removed_binding_is_seen_within_5_seconds(
         channel.queue_unbind("payments", "domain-events", "payment.*")
         removed = time.monotonic()
         publish(postgresql_db, "a")
-        counted = 'strangler_events_parked_total{reason="unroutable"}'
-        wait_for(lambda: scrape(port).get(counted) == 1, 20)
-        wait_for(lambda: client.get(HEALTH).status_code == 503, 20)
+        wait_for(lambda: held(scrape(port)), 20)
+        assert time.monotonic() - removed < 10  # The metrics look every 5 s.
 
-        assert time.monotonic() - removed < 5
+        # After its grace of 30 s it is parked, and health says so.
+        counted = 'strangler_events_parked_total{reason="unroutable"}'
+        wait_for(lambda: scrape(port).get(counted) == 1, 60)
+        assert time.monotonic() - removed < 30 + 15  # The metrics again, and a margin.
+        wait_for(lambda: client.get(HEALTH).status_code == 503, 20)
     *_, row = events(postgresql_db).values()
     assert row.parked_reason == "unroutable"
+
+
+def held(metrics):
+    """The types that are held."""
+    return [name for name in metrics if name.startswith("strangler_held_seconds")]

@@ -6,10 +6,11 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import OperationalError, connections, transaction
+from django.urls import reverse
 
+from django_strangler.announcing import Announcer
 from django_strangler.models import Lane
 from django_strangler.monitoring import health, recent
-from django_strangler.outbox.troubles import Trouble
 from tests.monitoring.factories import add, add_relay
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +20,7 @@ URL, LIVE = "/strangler/health/", "/strangler/health/live/"
 
 @pytest.fixture(autouse=True)
 def no_trouble(monkeypatch):
-    monkeypatch.setattr(health, "_trouble", Trouble(health.logger, over="over"))
+    monkeypatch.setattr(health, "_trouble", Announcer(health.logger))
 
 
 @pytest.fixture
@@ -117,3 +118,18 @@ def test_looking_breaks_no_transaction(client):
     with transaction.atomic():
         client.get(URL)
         assert Lane.objects.count() == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["health", "live"])
+def test_a_project_that_wants_a_login_for_everything_is_no_302(client, settings, name):
+    # A probe takes a redirect for an answer that is well.
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE,
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    ]
+
+    answer = client.get(reverse(f"strangler:{name}"))
+
+    assert answer.status_code in (200, 503)
+    assert answer["Content-Type"] == "application/json"

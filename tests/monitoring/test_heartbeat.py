@@ -10,7 +10,7 @@ from django_strangler.monitoring import heartbeat
 
 
 def test_a_heartbeat_file_that_cannot_be_had_is_one_line():
-    with pytest.raises(CommandError, match="The heartbeat file cannot be had: "):
+    with pytest.raises(CommandError, match="The heartbeat file cannot be written: "):
         call_command("drain_outbox", "--heartbeat-file", "/nowhere/alive")
 
 
@@ -41,3 +41,13 @@ def test_a_heartbeat_that_cannot_be_written_harms_nobody(tmp_path, monkeypatch):
     beat("default")
 
     assert not folder.exists()
+
+
+def test_it_follows_no_link(tmp_path):
+    victim, link = tmp_path / "victim", tmp_path / "beat"
+    link.symlink_to(victim)
+
+    with pytest.raises(OSError, match=str(link)):
+        heartbeat.Heartbeat(link, ["relay"])
+
+    assert not victim.exists()

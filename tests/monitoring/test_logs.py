@@ -44,6 +44,21 @@ def test_an_event_s_fields_hold_its_trace_and_not_its_payload():
     assert fields("id", "a", {"traceparent": 5})["trace_id"] == ""
 
 
+def test_no_field_holds_what_a_publisher_could_forge_lines_with():
+    forged = "x\x1b[2J\n2026-01-01 ERROR all is lost" + "y" * 10_000
+
+    found = fields(forged, forged, {"traceparent": f"00-{forged}-01-01"})
+
+    assert found["trace_id"] == ""
+    assert all(str(value).isprintable() for value in found.values())
+    assert all(len(str(value)) < 400 for value in found.values())
+    assert fields("", "", {"traceparent": f"01-{TRACE}-00f067aa0ba902b7-01-more"}) == {
+        "event_id": "",
+        "event_type": "",
+        "trace_id": TRACE,
+    }
+
+
 def test_parked_events_are_one_line_with_fields_and_no_payload(sqlite_db, far, caplog):
     publish(sqlite_db, "card-4111", payload={"iban": "DE02"}, type="user.created")
     far.bind("payments", "payment.*")

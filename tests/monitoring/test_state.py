@@ -8,11 +8,13 @@ import pytest
 from django.db import connections
 
 from django_strangler.clock import DatabaseNow
-from django_strangler.models import OutboxEvent
+from django_strangler.databases import fetch
+from django_strangler.models import OutboxEvent, Pause
 from django_strangler.monitoring import state as module
 from django_strangler.monitoring import verdict
 from django_strangler.monitoring.state import COUNTED, look
-from tests.monitoring.factories import add, add_consumer, add_relay, fill
+from django_strangler.outbox.pauses import pause, resume
+from tests.monitoring.factories import add, add_consumer, add_held, add_relay, fill
 
 
 def test_what_is_pending_and_due_is_told_apart(db):
@@ -85,7 +87,7 @@ def test_counting_ends_somewhere(db, monkeypatch):
 
 
 def test_relays_and_consumers_are_told_apart_from_dead_ones(db):
-    add_relay(db, left=8, length=10, name="new:1")
+    add_relay(db, left=800, length=1000, name="new:1")
     add_relay(db, left=-3, lanes=0, name="old:1")
     add_relay(db, left=500, lanes=0, name="other-clock:1")
     add_consumer(db)
@@ -95,11 +97,35 @@ def test_relays_and_consumers_are_told_apart_from_dead_ones(db):
 
     (relay,) = state.live_relays
     assert (relay.name, relay.lanes) == ("new:1", 32)
-    assert relay.heartbeat == pytest.approx(2, abs=3)
+    assert relay.heartbeat == pytest.approx(200, abs=100)
     assert len(state.relays) == 3
     (consumer,) = state.live_consumers
     assert consumer.patterns == ("payment.*", "audit.#")
     assert len(state.consumers) == 2
+
+
+def test_what_is_held_and_paused_is_seen_while_it_is(db):
+    add_held(db)
+    add_held(db, "user.created", parks=True)  # Sent, and parked when it is returned.
+    pause(Pause.Scope.KEY, "payment:7", by="ada", why="double charge", using=db)
+    pause(Pause.Scope.ALL, using=db)
+    resume(Pause.Scope.ALL, using=db)
+
+    state = look(db)
+
+    (held,) = state.held
+    assert (held.type, held.cause, held.tries) == ("payment.completed", "nacked", 7)
+    assert held.reason == "A queue is full."
+    assert held.age == pytest.approx(300, abs=5)
+    assert held.next_probe == pytest.approx(40, abs=5)
+    (paused,) = state.paused
+    assert (paused.scope, paused.name, paused.by, paused.why) == (
+        "key",
+        "payment:7",
+        "ada",
+        "double charge",
+    )
+    assert paused.age == pytest.approx(0, abs=5)
 
 
 def test_a_queue_that_was_given_up_is_missed_for_a_week(db):
@@ -127,7 +153,7 @@ def test_a_look_reads_the_index_and_little_else(db, pending):
     connection = connections[db]
     sql = f"{explain(connection.vendor)} {module._outbox(connection)}"
 
-    plan = module._fetch(connection, sql, ["2026-01-01 00:00:00+00:00"])
+    plan = fetch(connection, sql, ["2026-01-01 00:00:00+00:00"])
 
     text = "\n".join(str(line) for line in plan)
     assert "strangler_outbox_queue" in text

@@ -3,12 +3,9 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from django.apps import apps
-from django.core.management import call_command
-from django.core.management.base import SystemCheckError
 from django.db import connections
 
-from django_strangler.outbox.checks import check_idempotency, check_sqlite
+from django_strangler.outbox.checks import check_sqlite
 
 OPTIONS = {
     "transaction_mode": "IMMEDIATE",
@@ -70,63 +67,3 @@ def test_a_database_without_the_outbox_is_left_alone(warnings_for, settings):
     settings.DATABASE_ROUTERS = [NoOutboxHere()]
 
     assert warnings_for({}) == []
-
-
-@pytest.fixture
-def source(monkeypatch, tmp_path):
-    monkeypatch.setattr(apps.get_app_config("payments"), "path", str(tmp_path))
-    return tmp_path / "views.py"
-
-
-USES = """
-def view(request):
-    outbox.publish_event("a.b", {}, idempotency_key=request.id)
-"""
-
-
-def test_idempotency_keys_without_retention_are_found(source, settings):
-    source.write_text(USES)
-    settings.STRANGLER = {"RETENTION": 0}
-
-    [error] = check_idempotency(None)
-
-    assert error.id == "strangler.E002"
-    assert f"{source}:3 " in error.msg
-    assert error.level >= 40
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "publish_event('a.b', {})  # idempotency_key",
-        "publish_event('a.b', {}, idempotency_key=None)",
-        "publish_event; stripe.charge(idempotency_key='x')",
-        "def publish_event(idempotency_key",
-    ],
-)
-def test_other_code_is_left_alone(source, settings, code):
-    source.write_text(code)
-    settings.STRANGLER = {"RETENTION": 0}
-
-    assert check_idempotency(None) == []
-
-
-def test_with_retention_nothing_is_searched(source, settings):
-    source.write_text(USES)
-
-    assert check_idempotency(None) == []
-
-
-def test_broken_settings_are_another_check_s_business(settings):
-    settings.STRANGLER = {"RETENTION": "soon"}
-
-    assert check_idempotency(None) == []
-
-
-@pytest.mark.django_db
-def test_the_checks_are_registered(settings, source):
-    source.write_text(USES)
-    settings.STRANGLER = {"RETENTION": 0}
-
-    with pytest.raises(SystemCheckError, match=r"strangler\.E002"):
-        call_command("check")

@@ -6,11 +6,12 @@ from contextlib import suppress
 
 import pytest
 from django.db import connections, transaction
-from django.test.utils import CaptureQueriesContext
 
 from django_strangler import publish_event
-from django_strangler.exceptions import ConfigurationError, IdempotencyConflict
-from django_strangler.models import OutboxEvent
+from django_strangler.clock import DatabaseNow
+from django_strangler.exceptions import IdempotencyConflict
+from django_strangler.models import IdempotencyKey, OutboxEvent
+from django_strangler.outbox import idempotency
 
 
 def publish(alias, payload=1, *, key="order-1", type="a.b", **more):
@@ -84,15 +85,82 @@ def test_a_key_that_rolled_back_is_free(any_db_rolled_back):
     assert [row.payload for row in rows(alias)] == [2]
 
 
-def test_a_key_is_remembered_while_its_row_exists(any_db_rolled_back):
+def test_a_key_is_remembered_when_its_row_is_gone(any_db_rolled_back):
     alias = any_db_rolled_back
     with transaction.atomic(using=alias):
-        publish(alias, 1)
-    rows(alias).delete()
+        first = publish(alias, {"a": 1}, correlation_id="c")
+    rows(alias).delete()  # Confirmed, with a RETENTION of 0.
     with transaction.atomic(using=alias):
-        publish(alias, 2)
+        again = publish(alias, {"a": 1}, correlation_id="c")
+        with pytest.raises(IdempotencyConflict):
+            publish(alias, {"a": 2})
 
-    assert [row.payload for row in rows(alias)] == [2]
+    assert (again.id, again.payload, again.type) == (first.id, {"a": 1}, "a.b")
+    assert not rows(alias)
+
+
+def test_a_key_works_without_retention(settings, any_db_rolled_back):
+    alias = any_db_rolled_back
+    settings.STRANGLER = {"RETENTION": 0}
+    with transaction.atomic(using=alias):
+        assert publish(alias).id == publish(alias).id
+
+
+def test_a_pruned_key_is_free_and_stands_for_an_event_of_another_id(
+    any_db_rolled_back,
+):
+    alias = any_db_rolled_back
+    with transaction.atomic(using=alias):
+        first = publish(alias, 1)
+    assert sum(idempotency.prune(alias, older_than=3600)) == 0
+    IdempotencyKey.objects.using(alias).update(created_at=DatabaseNow(-7200))
+    assert sum(idempotency.prune(alias, older_than=3600, batch=1)) == 1
+    with transaction.atomic(using=alias):
+        second = publish(alias, 2)
+
+    assert second.id != first.id
+
+
+def test_an_id_cannot_be_guessed_from_its_key(any_db_rolled_back):
+    alias = any_db_rolled_back
+    ids = set()
+    for _ in range(2):
+        with suppress(RuntimeError), transaction.atomic(using=alias):
+            ids.add(publish(alias).id)
+            raise RuntimeError
+
+    assert len(ids) == 2
+
+
+def test_the_table_tells_no_key_to_who_does_not_know_the_secret(
+    settings, any_db_rolled_back
+):
+    alias = any_db_rolled_back
+    digests = set()
+    for secret in ("one", "another"):
+        settings.SECRET_KEY = secret
+        with suppress(RuntimeError), transaction.atomic(using=alias):
+            publish(alias)
+            digests.add(IdempotencyKey.objects.using(alias).get().digest)
+            raise RuntimeError
+
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize("order", [("old", "new"), ("new", "old")])
+def test_a_key_is_known_while_the_secret_is_replaced(
+    settings, any_db_rolled_back, order
+):
+    """Processes with the former secret alone run beside those that know both."""
+    alias = any_db_rolled_back
+    secrets = {"old": ("former", []), "new": ("latest", ["former"])}
+    events = []
+    for deployed in order:
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = secrets[deployed]
+        with transaction.atomic(using=alias):
+            events.append(publish(alias))
+
+    assert events[0] == events[1]
 
 
 def test_a_delayed_event_has_its_key_too(any_db_rolled_back):
@@ -101,19 +169,6 @@ def test_a_delayed_event_has_its_key_too(any_db_rolled_back):
         assert publish(alias, delay=60).id == publish(alias).id
 
     assert rows(alias).get().available_at is not None
-
-
-def test_without_retention_there_is_no_key(settings, any_db_rolled_back):
-    alias = any_db_rolled_back
-    settings.STRANGLER = {"RETENTION": 0}
-    with (
-        transaction.atomic(using=alias),
-        CaptureQueriesContext(connections[alias]) as queries,
-        pytest.raises(ConfigurationError, match="RETENTION"),
-    ):
-        publish(alias)
-
-    assert len(queries) == 0
 
 
 def isolation(alias, level):

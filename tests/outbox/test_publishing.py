@@ -4,10 +4,12 @@ import json
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from types import SimpleNamespace
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connections, transaction
+from django.db.backends.base.introspection import TableInfo
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone as django_timezone
 from opentelemetry.sdk.trace import TracerProvider
@@ -22,7 +24,7 @@ from django_strangler.exceptions import (
     StranglerError,
 )
 from django_strangler.models import OutboxEvent
-from django_strangler.outbox import insertion
+from django_strangler.outbox import insertion, publishing
 from django_strangler.outbox.lanes import lane_of
 
 PAYLOAD = {"paymentId": 42, "amount": Decimal("12.50"), "note": "ü😀"}
@@ -245,8 +247,14 @@ def test_a_database_without_the_table_is_told(make_db):
         publish_event("a.b", {}, using=alias)
 
 
+@pytest.fixture
+def asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process knows of no database yet: a test's may serve the next one."""
+    monkeypatch.setattr(publishing, "_with_table", set())
+
+
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
-def test_a_missing_table_breaks_no_transaction(make_db, kind):
+def test_a_missing_table_breaks_no_transaction(make_db, asks_anew, kind):
     alias = make_db(kind)
     with connections[alias].schema_editor() as editor:
         editor.delete_model(OutboxEvent)
@@ -256,6 +264,26 @@ def test_a_missing_table_breaks_no_transaction(make_db, kind):
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1")
             assert cursor.fetchone() == (1,)
+
+
+def test_a_table_in_another_schema_of_the_search_path_is_found(make_db):
+    alias = make_db("postgresql")
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        cursor.execute('CREATE SCHEMA "Tenant-A"')
+        cursor.execute('CREATE TABLE "Tenant-A".only_theirs (id int)')
+        cursor.execute('SET search_path = "Tenant-A", public')
+
+    def tables_of_the_tenant(cursor):  # As django-tenants has it.
+        return [TableInfo("only_theirs", "t")]
+
+    with (
+        patch.object(connection.introspection, "get_table_list", tables_of_the_tenant),
+        transaction.atomic(using=alias),
+    ):
+        publish_event("a.b", {}, using=alias)
+
+    assert OutboxEvent.objects.using(alias).count() == 1
 
 
 def test_the_trace_that_is_current_travels_along(any_db_rolled_back):

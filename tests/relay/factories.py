@@ -6,17 +6,18 @@ import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 from django.db import connections, transaction
 
 from django_strangler import conf
 from django_strangler.brokers import memory
+from django_strangler.databases import own_connection
 from django_strangler.events import Event
 from django_strangler.models import OutboxEvent
 from django_strangler.outbox.publishing import publish_event, publish_events
 from django_strangler.outbox.relay import Relay
-from django_strangler.outbox.timeouts import own_connection
 from tests.waiting import wait_for
 
 _numbers = itertools.count(1)
@@ -48,11 +49,16 @@ def make_relay(alias: str, far: memory.MemoryExchange, **options: Any) -> Relay:
     """A relay into this exchange; settings and arguments alike by keyword."""
     given = {
         name: options.pop(name)
-        for name in ("steady", "stop", "monotonic")
+        for name in ("steady", "stop", "monotonic", "pace", "limits")
         if name in options
     }
     url = next(url for url, each in memory._exchanges.items() if each is far)
-    settings = conf.Settings(broker_url=(url,), **options)
+    names = {field.name for field in fields(conf.RelaySettings)}
+    inner = {name: options.pop(name) for name in names & set(options)}
+    options = {"unroutable_grace": 0.0, **options}  # A test that wants one, says so.
+    settings = conf.Settings(
+        broker_url=(url,), relay=conf.RelaySettings(**inner), **options
+    )
     return Relay(alias, settings=settings, **given)
 
 

@@ -34,7 +34,7 @@ class FileBroker(Broker):
     def trouble(self) -> str:
         return "" if self.ready else "it is down"
 
-    def send(self, events: Sequence[Outgoing]) -> None:
+    def send(self, events: Sequence[Outgoing], *, probe: bool = False) -> None:
         lines = "".join(f"{os.getpid()} {each.row} {each.key}\n" for each in events)
         # One write of O_APPEND: whole lines, in order, from any number of processes.
         os.write(self._file, lines.encode())

@@ -66,7 +66,7 @@ def test_overlapping_tasks_are_safe(postgresql_db: str, tmp_path: Path) -> None:
         def log() -> str:
             return (tmp_path / "worker").read_text()
 
-        wait_for(lambda: log().count("succeeded in") == 13, 20)
+        wait_for(lambda: log().count("succeeded in") == 13, 60)
         subprocess.run([sys.executable, "-c", send], env=given, cwd=ROOT, check=True)
         wait_for(lambda: log().count("succeeded in") == 26, 60)
         wait_for(lambda: not pending(alias))

@@ -94,6 +94,8 @@ def test_elsewhere_there_is_one_line_per_interval(
     wait_for(lambda: "default: confirmed" in drain.output)
     drain.terminate()
 
+    first = drain.output.partition("\n")[0]
+    assert re.fullmatch(r"Draining 'default' to \S+\. Ctrl-C ends it\.", first)
     assert re.search(r"default: confirmed \d+ events, [\d,]+/s; parked 0", drain.output)
     assert "\r" not in drain.output
 
@@ -106,6 +108,7 @@ def test_elsewhere_there_is_one_line_per_interval(
         ["--window", "-1"],
         ["--batch-size", "x"],
         ["--log-interval", "0"],
+        ["--rate", "-1"],
     ],
 )
 def test_wrong_options_are_named(arguments: list[str]) -> None:
@@ -261,6 +264,23 @@ def test_prunes_old_confirmed_rows_and_nothing_else(any_db: str) -> None:
 
     assert said.splitlines()[0] == "2 confirmed events deleted."
     assert list(events(any_db)) == rows[2:]
+
+
+@pytest.mark.django_db
+def test_parked_events_are_pruned_when_that_is_asked_for(any_db: str) -> None:
+    rows = publish(any_db, *["a"] * 6)
+    old = timezone.now() - timedelta(days=8)
+    everything = OutboxEvent.objects.using(any_db)
+    everything.filter(pk__in=rows[:3]).update(parked_at=old, parked_reason="rejected")
+    everything.filter(pk=rows[3]).update(parked_at=timezone.now())
+    everything.filter(pk=rows[4]).update(published_at=old)
+
+    assert "parked" not in run("prune_outbox", using=any_db)
+    assert list(events(any_db)) == rows
+    said = run("prune_outbox", "--parked-days", "7", using=any_db)
+
+    assert said.splitlines()[-1] == "3 parked events deleted."
+    assert list(events(any_db)) == rows[3:]
 
 
 def test_prunes_in_small_batches_all_of_them(any_db: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from django_strangler.brokers import memory
-from django_strangler.outbox.timeouts import own_connection
+from django_strangler.databases import own_connection
 from tests.relay.factories import (
     events,
     make_relay,
@@ -42,6 +42,28 @@ def test_a_postgresql_that_never_answers_is_noticed(
         wait_for(lambda: not pending(alias))
 
     assert caplog.text.count("the relay waits for it") == 1
+
+
+def test_a_statement_that_is_given_up_ends_on_the_server_as_well(
+    postgresql_db: str,
+) -> None:
+    """Or each attempt would leave one more that keeps a processor busy."""
+    connection, other = connections[postgresql_db], connections[postgresql_db].copy()
+    with own_connection(connection, read_timeout=0.5):
+        with pytest.raises(OperationalError), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(600)")
+        connection.close()
+
+    def ended() -> bool:
+        with other.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE state = 'active' "
+                "AND query = 'SELECT pg_sleep(600)'"
+            )
+            return not cursor.fetchall()
+
+    wait_for(ended, 10)
+    other.close()
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])

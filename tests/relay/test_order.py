@@ -7,10 +7,10 @@ import threading
 import pytest
 from django.db import connections, transaction
 
-from django_strangler.brokers import Kind, memory
+from django_strangler.brokers import Cause, Kind, memory
+from django_strangler.clock import DatabaseNow
 from django_strangler.events import Event
-from django_strangler.models import Lane, OutboxEvent, RelayProcess
-from django_strangler.outbox import reading
+from django_strangler.models import HeldType, Lane, OutboxEvent, RelayProcess
 from django_strangler.outbox.publishing import publish_events
 from tests.relay.factories import (
     events,
@@ -215,34 +215,57 @@ def test_an_event_that_was_confirmed_is_no_more_parked(
     assert events(any_db)[row].state == "confirmed"
 
 
+class Clock:
+    """A relay's own, which the test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def expire_leases(alias: str) -> None:
     """As after a pause of everybody."""
     RelayProcess.objects.using(alias).update(expires_at="2020-01-01T00:00Z")
 
 
 def test_a_full_queue_with_ever_so_many_keys_holds_up_no_other_type(
-    any_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
+    any_db: str, far: memory.MemoryExchange
 ) -> None:
-    """More of them than a relay keeps in mind; and order holds across the types."""
-    monkeypatch.setattr(reading, "HELD_AT_MOST", 20)
-    far.fail(Kind.UNKNOWN, "nacked: a queue is full", pattern="mail.*", times=None)
+    """And order holds across the types; the full queue gets probes and no more."""
+    far.fail(
+        Kind.UNKNOWN,
+        "a queue is full",
+        pattern="mail.*",
+        times=None,
+        cause=Cause.NACKED,
+    )
     keys = [f"k{n}" for n in range(100)]
     full = publish(any_db, *keys, "K99", "", "", type="mail.wanted")
     behind = publish(any_db, "k0", "k50", "k99", "K99")
     others = publish(any_db, *[f"other-{n}" for n in range(150)], "")
 
-    relay = make_relay(any_db, far, batch_size=5, poll_interval=0.1)
+    clock = Clock()
+    relay = make_relay(any_db, far, batch_size=5, poll_interval=0.1, monotonic=clock)
     relay.broker.open()
 
     def all_others_went() -> bool:
+        clock.now += 0.05
         relay.step()
         return len(far.sent) >= len(others)
 
     wait_for(all_others_went, 20)
     assert set(rows_sent(far)) == set(others)
+    assert relay.held.types == {"mail.wanted"}
     far.mend()
-    relay.drain()
+    HeldType.objects.using(any_db).update(probe_at=DatabaseNow())
 
+    def all_went() -> bool:
+        clock.now += 0.5
+        relay.step()
+        return not (pending(any_db) or HeldType.objects.using(any_db).exists())
+
+    wait_for(all_went, 20)
     assert dict.fromkeys(rows_sent(far)).keys() == {*full, *behind, *others}
     of_key = {row: event.key for row, event in events(any_db).items()}
     for key in ("k0", "k50", "k99", "K99"):

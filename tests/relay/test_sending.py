@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
 from django.db import connections
 from django.utils import timezone
 
 from django_strangler.brokers import memory
-from django_strangler.outbox import sending
+from django_strangler.outbox.sending import SendingLimits
 from tests.relay.factories import (
     events,
     make_relay,
@@ -36,14 +35,13 @@ def test_all_columns_arrive_as_they_were_published(
 
 
 def test_large_bodies_are_fetched_in_time_and_within_the_window(
-    sqlite_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
+    sqlite_db: str, far: memory.MemoryExchange
 ) -> None:
-    monkeypatch.setattr(sending, "WINDOW_BYTES", 100_000)
-    monkeypatch.setattr(sending, "BODIES_AT_ONCE", 50_000)
     payload = {"text": "x" * 30_000}
     rows = publish(sqlite_db, *[f"k{n}" for n in range(7)], "k1", payload=payload)
     rows += publish(sqlite_db, "k1", "small")
-    relay = make_relay(sqlite_db, far)
+    limits = SendingLimits(window=100_000, bodies=50_000)
+    relay = make_relay(sqlite_db, far, limits=limits)
     far.hold_outcomes()
     relay.broker.open()
 
@@ -101,13 +99,13 @@ def test_a_lost_connection_repeats_the_window_in_order(
 
 
 def test_an_outcome_that_never_comes_is_given_up(
-    sqlite_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
+    sqlite_db: str, far: memory.MemoryExchange
 ) -> None:
-    monkeypatch.setattr(sending, "OUTCOME_TIMEOUT", 0.2)
     rows = publish(sqlite_db, "a", "a", "b")
     far.fail(None, times=1)  # Of the first event.
 
-    make_relay(sqlite_db, far).drain()
+    limits = SendingLimits(outcome_timeout=0.2)
+    make_relay(sqlite_db, far, limits=limits).drain()
 
     assert rows_sent(far) == [rows[2], *rows[:2]]
     assert pending(sqlite_db) == 0

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from django_strangler import signals
 from django_strangler.brokers import Kind, memory
-from django_strangler.models import OutboxEvent
+from django_strangler.clock import DatabaseNow
+from django_strangler.models import HeldType, OutboxEvent
 from django_strangler.outbox import settling
 from tests.relay.factories import (
     events,
@@ -145,7 +146,7 @@ def test_look_alikes_of_a_held_key_go_on(
     relay.drain()
     alike = publish(any_db, "order-Ab1", "order-aB1", "order-ab1 ", "órder-ab1")
 
-    relay.backlog.has_more = True
+    relay.backlog.has_forgotten = True
     relay.drain()
 
     assert sorted(rows_sent(far)) == alike
@@ -185,3 +186,54 @@ def test_signals_come_one_per_batch_and_a_bad_receiver_does_no_harm(
     (call,) = parked.mock_calls
     assert call.kwargs["reason"] == "unroutable"
     assert [event.type for event in call.kwargs["events"]] == ["user.created"]
+
+
+def test_a_queue_that_comes_within_the_grace_loses_nobodys_order(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    far.bind("others", "other.#")
+    rows = publish(any_db, "a", "a", "b")
+    others = publish(any_db, "c", type="other.happened")
+    make_relay(any_db, far, unroutable_grace=30.0).drain()
+
+    assert rows_sent(far) == others
+    assert pending(any_db) == 3
+    assert HeldType.objects.using(any_db).get().cause == "unroutable"
+
+    far.bind("payments", "payment.#")
+    HeldType.objects.using(any_db).update(probe_at=DatabaseNow())
+    make_relay(any_db, far, unroutable_grace=30.0).drain()
+
+    assert sorted(rows_sent(far)) == sorted([*rows, *others])
+    assert [row for row in rows_sent(far) if row in rows[:2]] == rows[:2]
+    assert not HeldType.objects.using(any_db).exists()
+
+
+def test_the_end_of_the_grace_is_probed_when_it_comes(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    """And not with the probe after it, which may be as far away again."""
+    far.bind("others", "other.#")
+    publish(any_db, "a")
+
+    make_relay(any_db, far, unroutable_grace=0.5).drain()
+
+    held = HeldType.objects.using(any_db).get()
+    assert held.probe_at - held.since <= timedelta(seconds=0.6)
+
+
+def test_after_the_grace_events_are_parked(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    """By whichever relay: one that drains once knows of the one before."""
+    far.bind("others", "other.#")
+    publish(any_db, "a", "b", "")
+    make_relay(any_db, far, unroutable_grace=30.0).drain()
+    HeldType.objects.using(any_db).update(
+        since=DatabaseNow(-31), probe_at=DatabaseNow()
+    )
+
+    make_relay(any_db, far, unroutable_grace=30.0).drain()
+
+    assert {event.state for event in events(any_db).values()} == {"parked"}
+    assert HeldType.objects.using(any_db).get().parks

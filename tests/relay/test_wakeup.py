@@ -118,12 +118,12 @@ def test_publishers_obey_the_switch(
         wait_for(lambda: relay.wakeup.is_listening)
         # Nothing more to be heard of what came before.
         wait_for(lambda: not relay._reading.is_awake)
-        with override_settings(STRANGLER={"NOTIFY": False}):
+        with override_settings(STRANGLER={"RELAY": {"NOTIFY": False}}):
             publish(postgresql_db, "a")
-        polled = relay._reading.last_at
+        polled = relay._reading._last_at
 
         assert pending(postgresql_db) == 1
-        assert relay._reading.last_at == polled
+        assert relay._reading._last_at == polled
         with connections[postgresql_db].cursor() as cursor:
             cursor.execute(f"NOTIFY {wakeup.CHANNEL}")
         wait_for(lambda: not pending(postgresql_db), 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -25,6 +26,7 @@ class Databases:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._stores: dict[str, Store] = {}
+        self._spare: dict[Store, list[str]] = defaultdict(list)  # As good as new.
         self._rolled_back: dict[str, str] = {}  # The database for that, by store.
         self._lasting: set[str] = set()  # Stores on servers that are not ours.
         self.open: set[str] = set()
@@ -40,8 +42,7 @@ class Databases:
         into OPTIONS; another port leads through a proxy.
         """
         store = self._store(source)
-        name = store.new_name()
-        store.copy(store.migrated, name)
+        name = self._take(store)
         config = store.config(name)
         config["OPTIONS"] |= options
         if port is not None:
@@ -50,7 +51,17 @@ class Databases:
             with self._alias(source, config) as alias:
                 yield alias
         finally:
-            store.drop(name)
+            if store.restore(name):
+                self._spare[store].append(name)
+            else:
+                store.drop(name)
+
+    def _take(self, store: Store) -> str:
+        if spare := self._spare[store]:
+            return spare.pop()
+        name = store.new_name()
+        store.copy(store.migrated, name)
+        return name
 
     @contextlib.contextmanager
     def rolled_back(self, source: str | Service) -> Iterator[str]:
@@ -68,7 +79,8 @@ class Databases:
         """Drop what tests shared, on servers that go on."""
         for key, store in self._stores.items():
             if key in self._lasting:
-                store.drop(store.migrated)
+                for name in (store.migrated, *self._spare[store]):
+                    store.drop(name)
                 store.drop(self._rolled_back.get(key, store.migrated))
 
     def _store(self, source: str | Service) -> Store:

@@ -10,7 +10,8 @@ The fixtures of this folder.
     make_db                                        more of them, with options
     vhost, private_vhost                           an empty vhost: `.url`
     make_proxy                                     a network that can be broken
-    notifications_service                          the Node.js service's folder
+    notifications_service, payments_service        the Node.js services' folders
+    contract_tools                                 the folder of tools in Node.js
     browser                                        Chromium, driven by Selenium
 """
 
@@ -75,7 +76,21 @@ def rabbitmq(request: pytest.FixtureRequest) -> RabbitMQ:
 def notifications_service(request: pytest.FixtureRequest) -> Path:
     """The folder of the Node.js service, with its packages installed."""
     with needed("Node.js", request) as services:
-        return services.notifications_service()
+        return services.node_service("testproject/notifications_service")
+
+
+@pytest.fixture(scope="session")
+def payments_service(request: pytest.FixtureRequest) -> Path:
+    """The folder of the other one, likewise."""
+    with needed("Node.js", request) as services:
+        return services.node_service("testproject/payments_service")
+
+
+@pytest.fixture(scope="session")
+def contract_tools(request: pytest.FixtureRequest) -> Path:
+    """The folder of programs that read what contracts write."""
+    with needed("Node.js", request) as services:
+        return services.node_service("tests/contracts/node")
 
 
 @pytest.fixture(scope="session")

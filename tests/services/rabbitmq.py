@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 
 import pika
 import pika.exceptions
+
+from tests.waiting import wait_for
 
 from .base import Kind, Service, Unavailable
 from .instances import CommandFailed, Instance, program
@@ -43,6 +48,10 @@ class SharedRabbitMQ(Service):
         if not self.has_ctl:
             raise Unavailable(f"no rabbitmqctl reaches the RabbitMQ of {self.origin}")
         return self._ctl(*arguments, timeout=timeout)
+
+    def evaluate(self, expression: str) -> str:
+        """The value of an Erlang expression on the node."""
+        return self.ctl("eval", f"{expression}.").strip()
 
     def _ctl(self, *arguments: str, timeout: float = 60) -> str:
         # On Debian, root's rabbitmqctl changes to the server's user by itself.
@@ -138,7 +147,7 @@ class PrivateRabbitMQ(Instance):
         Killed before, the queue never finds a leader again, and every request to it
         takes a minute to fail. Messages are safe as soon as they are confirmed.
         """
-        self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()], ok.")
+        self.evaluate("[dets:sync(Table) || Table <- dets:all()]")
 
     @cached_property
     def management_url(self) -> str:
@@ -150,18 +159,68 @@ class PrivateRabbitMQ(Instance):
                 f"management.tcp.port = {port}\nmanagement.tcp.ip = {LOOPBACK}\n"
             )
         config = f'[{{port, {port}}}, {{ip, "{LOOPBACK}"}}]'
-        self.ctl(
-            "eval",
+        self.evaluate(
             "application:load(rabbitmq_management), "
             f"application:set_env(rabbitmq_management, tcp_config, {config}), "
-            f'rabbit_plugins:ensure("{plugins}").',
+            f'rabbit_plugins:ensure("{plugins}")'
         )
         return f"http://{LOOPBACK}:{port}"
+
+    def evaluate(self, expression: str) -> str:
+        """The value of an Erlang expression; rabbitmqctl needs a while to start."""
+        if not shutil.which("erl_call"):
+            return self.ctl("eval", f"{expression}.", timeout=180).strip()
+        done = subprocess.run(
+            [
+                *("erl_call", "-sname", self.environment["RABBITMQ_NODENAME"], "-e"),
+                *("-c", (self.folder / ".erlang.cookie").read_text()),
+            ],
+            input=f"{expression}.\n",
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        answer = re.fullmatch(r"\{ok, (.*)\}", done.stdout.strip(), re.DOTALL)
+        if answer is None:
+            raise CommandFailed(f"{expression}: {done.stdout}{done.stderr}")
+        return answer[1]
 
     def ctl(self, *arguments: str, timeout: float = 60) -> str:
         """Run rabbitmqctl on this node and return what it prints."""
         command = program("rabbitmqctl", DEBIAN)
         return self.execute(command, "-q", *arguments, timeout=timeout)
+
+
+class AnotherNode(PrivateRabbitMQ):
+    """A node that joins the cluster of the first when it is first started."""
+
+    def __init__(self, run: Run, first: PrivateRabbitMQ) -> None:
+        super().__init__(run)
+        self.first = first
+        self.epmd_port, self.password = first.epmd_port, first.password
+        self.url = self.address()
+        self.write(".erlang.cookie", (first.folder / ".erlang.cookie").read_text())
+        self._has_joined = False
+
+    def start(self) -> None:
+        self.epmd = self.first.epmd
+        super().start()
+        if not self._has_joined:
+            self._has_joined = True
+            self.ctl("stop_app")
+            self.ctl("join_cluster", self.first.environment["RABBITMQ_NODENAME"])
+            self.ctl("start_app")
+            wait_for(self.answers, self.patience, message=f"{self!r} has joined")
+
+    def close(self) -> None:
+        self.epmd = None  # The first one's.
+        super().close()
+
+
+def another_node(first: PrivateRabbitMQ) -> Kind:
+    """For ``Services.start_private``: one more node of that cluster."""
+    return replace(RABBITMQ, private=partial(AnotherNode, first=first))
 
 
 RabbitMQ = SharedRabbitMQ | PrivateRabbitMQ

@@ -53,9 +53,9 @@ class Services:
             # Somebody may have taken the port after we had looked.
             return self._start(kind, *arguments)
 
-    def notifications_service(self) -> Path:
-        """The folder of the Node.js service, ready to run."""
-        return node.prepare(self._announce)
+    def node_service(self, name: str) -> Path:
+        """A folder of Node.js code in the repository, its packages installed."""
+        return node.prepare(self._announce, name)
 
     def start_pgbouncer(self, behind: Service) -> Instance:
         """A PgBouncer in front of this PostgreSQL."""
@@ -128,7 +128,7 @@ class Services:
 class NoServices(Services):
     """What the quick tests have: nothing is looked for, and nothing started."""
 
-    def notifications_service(self) -> Path:
+    def node_service(self, name: str) -> Path:
         raise Unavailable("--without-services forbids it")
 
     def promtool(self) -> str:

@@ -38,6 +38,54 @@ def test_a_rolled_back_database_is_fresh_each_time(any_db_rolled_back, time) -> 
         Group.objects.using(alias).create(name="left behind")
 
 
+def nothing(cursor) -> None:
+    pass
+
+
+def write_and_delete(cursor) -> None:
+    cursor.execute("INSERT INTO auth_group (name) VALUES ('gone')")
+    cursor.execute("DELETE FROM auth_group")
+
+
+def change_what_was_there(cursor) -> None:
+    cursor.execute("UPDATE django_content_type SET model = 'other' LIMIT 1")
+
+
+def change_the_schema(cursor) -> None:
+    cursor.execute("ALTER TABLE auth_group MODIFY name varchar(151) NOT NULL")
+
+
+def add_a_trigger(cursor) -> None:
+    cursor.execute(
+        "CREATE TRIGGER t BEFORE DELETE ON auth_group FOR EACH ROW SET @a = 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("what", "serves_again"),
+    [
+        (nothing, True),
+        (write_and_delete, True),
+        (change_what_was_there, False),
+        (change_the_schema, False),
+        (add_a_trigger, False),
+    ],
+)
+def test_a_database_serves_again_only_if_it_is_as_good_as_new(
+    databases, django_db_blocker, mariadb, what, serves_again
+) -> None:
+    with django_db_blocker.unblock():
+        with databases.fresh("mariadb") as alias:
+            before = connections.databases[alias]["NAME"]
+            with connections[alias].cursor() as cursor:
+                what(cursor)
+
+        with databases.fresh("mariadb") as alias:
+            assert (connections.databases[alias]["NAME"] == before) is serves_again
+            assert not Group.objects.using(alias).exists()
+            assert Group.objects.using(alias).create(name="first").pk == 1
+
+
 def test_another_process_finds_it_by_its_url(any_db) -> None:
     manage = [sys.executable, "testproject/manage.py", "migrate", "--check"]
 

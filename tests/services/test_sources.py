@@ -1,8 +1,7 @@
-"""Where a service comes from, in which order, and what happens if there is none."""
+"""What happens to a test whose service cannot be had."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import subprocess
@@ -11,135 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from . import sources
-from .base import Unavailable
 from .leftovers import ROOT
-from .postgresql import POSTGRESQL, PrivatePostgreSQL
-from .services import Services
+from .postgresql import POSTGRESQL
 
-
-class NotInstalled(PrivatePostgreSQL):
-    def prepare(self) -> None:
-        raise Unavailable("initdb is not installed")
-
-
-@pytest.fixture
-def nowhere(monkeypatch):
-    """A PostgreSQL that is not installed, does not run and must not be installed."""
-    monkeypatch.delenv(POSTGRESQL.variable, raising=False)
-    monkeypatch.setenv("NO_INSTALL", "1")
-    monkeypatch.setenv("PATH", "/nowhere")
-    return dataclasses.replace(POSTGRESQL, private=NotInstalled, usual_urls=())
-
-
-@pytest.fixture
-def found():
-    services = Services()
-    yield services
-    services.close()
-
-
-def fake(folder: Path, name: str, script: str) -> None:
-    """A program that stands in for one that would change this machine."""
-    program = folder / name
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-
-
-def test_a_url_in_the_environment_comes_first(monkeypatch, postgresql, found) -> None:
-    monkeypatch.setenv(POSTGRESQL.variable, postgresql.url)
-
-    service = found.get(POSTGRESQL)
-
-    assert service.url == postgresql.url
-    assert service.origin == POSTGRESQL.variable
-
-
-def test_a_url_that_leads_nowhere_is_not_replaced(monkeypatch, found) -> None:
-    monkeypatch.setenv(POSTGRESQL.variable, "postgresql://127.0.0.1:1/postgres")
-
-    with pytest.raises(Unavailable, match=f"{POSTGRESQL.variable} leads nowhere"):
-        found.get(POSTGRESQL)
-
-
-def test_what_is_installed_comes_before_what_runs(
-    monkeypatch, private_postgresql, found
-) -> None:
-    monkeypatch.delenv(POSTGRESQL.variable, raising=False)
-    both = dataclasses.replace(POSTGRESQL, usual_urls=(private_postgresql.url,))
-
-    assert found.get(both).origin == "private instance"
-
-
-def test_what_runs_on_the_standard_port_is_used(nowhere, postgresql, found) -> None:
-    running = dataclasses.replace(nowhere, usual_urls=(postgresql.url,))
-
-    assert found.get(running).origin == "port 5432"
-
-
-def test_docker_compose_comes_next(
-    nowhere, postgresql, found, tmp_path, monkeypatch
-) -> None:
-    fake(tmp_path, "docker", f'echo "$*" >> {tmp_path}/calls; : > {tmp_path}/up')
-    monkeypatch.setenv("PATH", str(tmp_path))
-    up = tmp_path / "up"
-
-    def check(url: str) -> None:
-        if not up.exists():
-            raise Unavailable("connection refused")
-
-    kind = dataclasses.replace(nowhere, usual_urls=(postgresql.url,), check=check)
-
-    assert found.get(kind).origin == "Docker Compose"
-
-    found.close()
-    calls = (tmp_path / "calls").read_text()
-    assert f"compose --file {ROOT}/compose.yaml up --detach --wait postgresql" in calls
-    assert "rm --stop --force --volumes postgresql" in calls
-
-
-def test_debian_packages_come_last_and_are_announced_first(
-    nowhere, tmp_path, monkeypatch
-) -> None:
-    said = []
-    policy = tmp_path / "policy-rc.d"
-    fake(
-        tmp_path,
-        "apt-get",
-        f'[ -s {tmp_path}/said ] && [ -x {policy} ] && echo "$*" >> {tmp_path}/calls',
-    )
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(sources, "POLICY", policy)
-    monkeypatch.delenv("NO_INSTALL")
-
-    def announce(text: str) -> None:
-        said.append(text)
-        (tmp_path / "said").write_text(text)
-
-    sources.install(nowhere, announce)
-
-    assert "installing the Debian package postgresql" in said[0]
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        "update",
-        "install --yes --no-install-recommends postgresql",
-    ]
-    assert not policy.exists()
-
-
-def test_what_cannot_be_had_says_all_that_was_tried(nowhere, found) -> None:
-    with pytest.raises(Unavailable) as error:
-        found.get(nowhere)
-
-    for reason in (
-        "STRANGLER_TEST_POSTGRESQL_URL is not set",
-        "initdb is not installed",
-        "port 5432 lets nobody in",
-        "docker is not installed",
-        "NO_INSTALL=1",
-    ):
-        assert reason in str(error.value)
-
+pytestmark = pytest.mark.slow  # Each runs pytest.
 
 TESTS = """
 def test_with_a_database(postgresql): pass

@@ -7,6 +7,9 @@ import re
 import socket
 import subprocess
 import urllib.request
+from collections.abc import Callable
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor
 
 import pytest
 
@@ -17,6 +20,7 @@ from tests.waiting import wait_for
 from .running import COMMAND, environment, on_a_terminal
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_makes_payments_and_ends_with_a_verdict():
     done = subprocess.run(
         COMMAND,
@@ -33,6 +37,7 @@ def test_without_a_terminal_it_makes_payments_and_ends_with_a_verdict():
     assert f"  {payments[1]} receipts mailed, 0 of them twice" in done.stdout
     assert "the relay is stopped; payments go on" in done.stdout
     assert "\033" not in done.stdout
+    assert "There is no flag" not in done.stdout + done.stderr
     assert done.stdout.rstrip().endswith(
         "Each event confirmed and each receipt written exactly once."
     )
@@ -68,7 +73,7 @@ def test_its_relay_does_not_outlive_a_demo_that_was_killed():
     assert before is not None
 
 
-@pytest.mark.parametrize("path", ["relay", "rollout", "pay", "traffic"])
+@pytest.mark.parametrize("path", ["relay", "rollout", "pay", "traffic", "bug", "texts"])
 def test_the_page_s_buttons_need_its_token(path, client_of_the_demo):
     answer = client_of_the_demo.post(f"/demo/{path}/", {"do": "stop"})
 
@@ -83,3 +88,42 @@ def client_of_the_demo(settings, monkeypatch, tmp_path):
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "demo"]
     settings.ROOT_URLCONF = "demo.urls"
     return Client(enforce_csrf_checks=True, headers={"host": "127.0.0.1"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("button", "panel"), [("bug", "guard"), ("texts", "texts")])
+def test_a_bug_is_taken_back_by_its_guard_and_mended(button, panel):
+    with on_a_terminal(PORT=str(free_port())) as demo:
+        token, opener = "", urllib.request.build_opener(HTTPCookieProcessor())
+        with opener.open(demo.address, timeout=10) as answer:
+            token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', str(answer.read()))
+        assert token
+
+        def press(button: str, **given: object) -> None:
+            body = urlencode({"csrfmiddlewaretoken": token[1], **given}).encode()
+            opener.open(f"{demo.address}/demo/{button}/", body, timeout=30).close()
+
+        def shown() -> dict[str, object]:
+            with opener.open(f"{demo.address}/demo/state/", timeout=10) as answer:
+                return dict(json.load(answer)[panel])
+
+        def pays_until(is_there: Callable[[], bool]) -> None:
+            def paid() -> bool:
+                press("pay", count=10)
+                return is_there()
+
+            wait_for(paid, 40)
+
+        assert shown()["on"]
+        press(button, do="break")
+        pays_until(lambda: not shown()["on"])
+        assert "It saw: " in str(shown()["says"])
+        if panel == "texts":
+            pays_until(lambda: bool(shown()["differs"]))
+            old, new = shown()["differs"]
+            assert re.search(r"€\d,\d{3}\.\d\d is through", old)
+            assert re.search(r"€\d{1,3}\.\d\d is through", new)
+
+        press(button, do="mend")
+        assert shown()["on"]
+        assert not shown()["mend"]

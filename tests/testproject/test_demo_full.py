@@ -27,7 +27,7 @@ def test_it_draws_the_trace_from_the_view_to_the_mail(
         ),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -38,8 +38,10 @@ def test_it_draws_the_trace_from_the_view_to_the_mail(
     assert re.search(r"\n.  └─ notifications process +notifications ", tree)
     assert re.search(r"\n.     ├─ INSERT mails +notifications ", tree)
     assert "3 processes, in Python and JavaScript" in done.stdout
+    assert done.stdout.endswith("nobody has noticed.\n")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_said():
     done = subprocess.run(
         COMMAND,

@@ -5,10 +5,13 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 from django.utils import timezone
+from notifications import tasks
 from notifications.models import EmailLog, NotificationPreference, Receipt
 from notifications.services import send_payment_email
 from notifications.tasks import resend_failed_emails, send_dunning_reminders
 from payments.models import Payment
+
+from django_strangler.testing import override_flag
 
 pytestmark = pytest.mark.django_db
 
@@ -32,6 +35,38 @@ def test_one_message_is_sent_once(make_payment):
 
     assert len(mail.outbox) == 1
     assert Receipt.objects.get().text == mail.outbox[0].body
+
+
+def test_a_mail_that_is_sent_again_has_the_same_name(make_payment):
+    payment = make_payment()
+
+    send_payment_email(payment)
+
+    headers = mail.outbox[0].extra_headers
+    assert headers["Message-ID"] == f"<payment.completed.{payment.pk}@example.com>"
+
+
+def test_what_died_between_commit_and_mail_is_sent_later(
+    client, post, make_payment, monkeypatch
+):
+    monkeypatch.setattr(tasks, "FORGOTTEN_AFTER", timedelta(0))
+    done, dead, begun, moved = (make_payment() for _ in range(4))
+    post("payments:complete", payment_id=done.pk)
+    log = EmailLog.objects.get()
+    for payment in (dead, begun):  # What was to be done on commit is not.
+        client.post(f"/payments/{payment.pk}/complete/")
+    with override_flag("notifications-v2"):
+        client.post(f"/payments/{moved.pk}/complete/")
+    log.pk, log.message_id = None, f"payment.completed:{begun.pk}"
+    log.recipient, log.status = "begun@example.com", EmailLog.Status.PENDING
+    log.save()
+    mail.outbox.clear()
+
+    first, again = tasks.send_forgotten_emails(), tasks.send_forgotten_emails()
+
+    assert (first, again) == (2, 0)
+    sent = {message.to[0] for message in mail.outbox}
+    assert sent == {dead.user.email, "begun@example.com"}
 
 
 def test_a_receipt_names_who_referred_the_user(make_user, make_payment):

@@ -4,6 +4,8 @@ Kill everything, lose nothing, and be able to prove it.
     python -m tests.torture --seconds 60 --seed 1 --database postgresql
     python -m tests.torture --check torture-1.jsonl.gz
     python -m tests.torture --mutant marks-first
+    python -m tests.torture --moves --database mariadb --to postgresql --kills 60
+    python -m tests.torture --sagas --database mariadb --count 1000 --kills 20
 
 Publishers, relays and consumers are processes; a seeded nemesis hurts them, their
 servers and their networks. The history of a run is written to a file, which is the
@@ -47,10 +49,32 @@ def main() -> int:
         help="report stalls, but do not judge them: the machine has other work",
     )
     parser.add_argument("--mutant", help="break a rule on purpose, by its name")
+    moves = parser.add_argument_group("moves", "a table goes to another database")
+    moves.add_argument("--moves", action="store_true", help="torture a move instead")
+    moves.add_argument("--to", choices=["postgresql", "mariadb"], help="its target")
+    moves.add_argument("--kills", type=int, help="instead of seconds (60)")
+    moves.add_argument("--rows", type=int, default=60_000, help="of the first table")
+    moves.add_argument("--writers", type=int, default=8, help="of all kinds, up to 8")
+    moves.add_argument("--calm", action="store_true", help="hurt nobody, but measure")
+    moves.add_argument("--switches", type=int, default=21, help="of a calm run")
+    sagas = parser.add_argument_group("sagas", "services act as one, or undo")
+    sagas.add_argument("--sagas", action="store_true", help="torture sagas instead")
+    sagas.add_argument("--count", type=int, default=1000, help="of sagas; 20 kills")
     options = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.torture.settings"
+    if options.kills is None:
+        options.kills = 20 if options.sagas else 60
+    part = "moves." if options.moves else "sagas." if options.sagas else ""
+    os.environ["DJANGO_SETTINGS_MODULE"] = f"tests.torture.{part}settings"
     os.environ.pop("DATABASE_URL", None)
     django.setup()
+    if options.moves:
+        from .moves import run as moves_under_fire
+
+        return moves_under_fire.torture(options)
+    if options.sagas:
+        from .sagas import run as sagas_under_fire
+
+        return sagas_under_fire.torture(options)
     if options.check:
         return judge(History.read(options.check), options)
     return torture(options)
@@ -82,6 +106,7 @@ def torture(options: argparse.Namespace) -> int:
         seed=options.seed,
         rate=options.rate,
         environment=environment,
+        nodes=1 + ("a queue loses its majority" in kinds),
     ) as stage:
         history = run(
             stage, seconds=options.seconds, seed=options.seed, kinds=kinds, about=about

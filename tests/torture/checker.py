@@ -105,9 +105,9 @@ def check(history: History) -> Verdict:
     verdict.only_in_stream = len(in_stream - in_work)
     verdict.only_in_work = len(in_work - in_stream)
     not_due = {left.event for left in history.left if left.state == "not due"}
-    delivered = in_stream | in_work
+    delivered = in_stream | in_work | {(it.name, it.number) for it in history.sick}
     verdict.lost = lost(history, delivered, len(not_due))
-    verdict.invented = invented(history, [*stream, *history.work])
+    verdict.invented = invented(history, [*stream, *history.work, *history.sick])
     parked = {each.event for each in history.parked}
     for queue, copies in (("stream", stream), ("work", history.work)):
         verdict.out_of_order += [

@@ -29,8 +29,8 @@ RELAY = {
     "after-giving-lanes-back": ("outbox.leases:Leases.leave", "after", 1),
 }
 CONSUMER = {
-    "before-the-inbox-row": ("inbox.handling:_insert", "before", 5),
-    "between-row-and-effect": ("inbox.handling:_insert", "after", 5),
+    "before-the-inbox-row": ("inbox.handling:_claim", "before", 5),
+    "between-row-and-effect": ("inbox.handling:_claim", "after", 5),
     "before-the-commit": ("inbox.handling:_check_unbroken", "after", 5),
     "after-the-commit": ("inbox.workers:handle", "after", 5),
     "before-the-ack": ("brokers.rabbitmq.source:RabbitMQSource.done", "before", 5),

@@ -9,8 +9,11 @@ from typing import Any
 from django.db import connections
 
 PENDING = "o.confirmed_at IS NULL AND o.parked_at IS NULL"
-# What is due in its turn: neither delayed, nor held because it is forbidden.
-DUE = f"{PENDING} AND o.available_at IS NULL AND o.type NOT LIKE 'forbidden%%'"
+# What is due in its turn: not delayed, and of no type that is held for the whole run.
+HELD = ("forbidden", "full", "stuck", "orphan")
+DUE = f"{PENDING} AND o.available_at IS NULL" + "".join(
+    f" AND o.type NOT LIKE '{type}%%'" for type in HELD
+)
 
 
 class Database:
@@ -72,6 +75,16 @@ class Database:
             self.one(
                 f"SELECT COUNT(*) FROM strangler_outboxevent o WHERE {PENDING} "
                 f"AND (o.available_at IS NULL OR o.available_at <= {self.now})"
+            )
+        )
+
+    def pending_of(self, type: str) -> int:
+        """How many events of types that begin so are pending."""
+        return int(
+            self.one(
+                f"SELECT COUNT(*) FROM strangler_outboxevent o WHERE {PENDING} "
+                "AND o.type LIKE %s",
+                f"{type}.%",
             )
         )
 

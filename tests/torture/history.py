@@ -70,6 +70,7 @@ class History:
     effects: Mapping[str, int] = field(default_factory=dict)  # By event.
     stream: list[Copy] = field(default_factory=list)
     work: list[Copy] = field(default_factory=list)
+    sick: list[Copy] = field(default_factory=list)  # In queues that were sick.
 
     def write(self, path: Path) -> None:
         """One JSON value per line, compressed."""
@@ -85,7 +86,7 @@ class History:
         yield "effects", dict(self.effects)
         yield "drained", self.drained
         yield "claimed", self.claimed
-        for name in ("parked", "waits", "left", "stream", "work"):
+        for name in ("parked", "waits", "left", "stream", "work", "sick"):
             for value in getattr(self, name):
                 yield name, value
 
@@ -93,7 +94,7 @@ class History:
     def read(cls, path: Path) -> History:
         history = cls()
         rows = {"parked": Parking, "waits": Wait, "left": Left}
-        rows |= {"stream": Copy, "work": Copy}
+        rows |= {"stream": Copy, "work": Copy, "sick": Copy}
         with gzip.open(path, "rt") as file:
             for line in file:
                 name, value = json.loads(line)

@@ -35,16 +35,18 @@ def mutant(name: str, *faults: str) -> Callable[[Callable[[], None]], None]:
 def no_confirms() -> None:
     """Confirms are not awaited: what is written to the socket counts as confirmed."""
     from django_strangler.brokers.base import Kind, Outcome
-    from django_strangler.brokers.rabbitmq.publisher import Publisher
+    from django_strangler.brokers.rabbitmq.event_channel import EventChannel
 
-    publish = Publisher.publish
+    publish = EventChannel.publish
 
     def publish_and_believe(self: Any, events: Any) -> None:
         publish(self, events)
         sent, self.unconfirmed = list(self.unconfirmed.values()), {}
-        self._on_outcomes([Outcome(event.row, Kind.CONFIRMED) for event in sent])
+        if sent:
+            believed = [Outcome(event.row, Kind.CONFIRMED) for event in sent]
+            self._user.ended(self, sent, believed)
 
-    Publisher.publish = publish_and_believe  # type: ignore[method-assign]
+    EventChannel.publish = publish_and_believe  # type: ignore[method-assign]
 
 
 @mutant("not-mandatory", "no route")
@@ -112,9 +114,9 @@ def marks_first() -> None:
 
     send = Sending._hand_over
 
-    def mark_and_send(self: Any, events: Any) -> None:
-        self._store.confirm([event.row for event in events])
-        send(self, events)
+    def mark_and_send(self: Any, events: Any, **options: Any) -> None:
+        self._work.store.confirm([event.row for event in events])
+        send(self, events, **options)
 
     Sending._hand_over = mark_and_send  # type: ignore[method-assign]
 
@@ -140,15 +142,15 @@ def no_token() -> None:
 @mutant("no-multiple", "kill a relay")
 def no_multiple() -> None:
     """A confirm of many counts as a confirm of the last."""
-    from django_strangler.brokers.rabbitmq.publisher import Publisher
+    from django_strangler.brokers.rabbitmq.event_channel import EventChannel
 
-    confirmed = Publisher._confirmed
+    confirmed = EventChannel._confirmed
 
     def confirm_one(self: Any, frame: Any) -> None:
         frame.method.multiple = False
         confirmed(self, frame)
 
-    Publisher._confirmed = confirm_one  # type: ignore[method-assign]
+    EventChannel._confirmed = confirm_one  # type: ignore[method-assign]
 
 
 @mutant("inbox-last", "kill a consumer", "cut the consumers' network")

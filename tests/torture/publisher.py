@@ -21,7 +21,14 @@ RACE = 0.4  # Seconds for which all publishers use the same idempotency key.
 TOO_LARGE = 40_000  # Bytes; the broker is told to take 32 KiB.
 HANDLED = ("torture.handled", "torture.loose", "torture.once", "torture.delayed")
 # Per publisher, one in so many transactions.
-RARE = {"large": 1500, "forbidden": 500, "orphan": 300, "refused": 300}
+RARE = {
+    "large": 1500,
+    "forbidden": 500,
+    "orphan": 300,
+    "refused": 300,
+    "full": 100,
+    "stuck": 100,
+}
 
 
 def type_of(number: int) -> str:
@@ -139,8 +146,9 @@ class Publisher:
             return self._loose("torture.large", note="x" * TOO_LARGE)
         if kind == "forbidden":
             return self._loose("forbidden.word", key=f"forbidden-{self.prefix}")
-        if kind == "orphan":
-            return self._loose("orphan.word", key=self._key())
+        if kind in ("orphan", "full", "stuck"):
+            # Of a key of its own: what is held keeps the later events of its key.
+            return self._loose(f"{kind}.word", key=f"{kind}-{self.prefix}")
         try:
             self._loose("torture.loose", note="x" * 1_000_000)
         except PayloadTooLarge:

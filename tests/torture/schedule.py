@@ -18,9 +18,9 @@ def steps(kinds: Sequence[str], seed: int) -> Iterator[Step]:
     """
     Without end: round by round, each kind once, in an order of the round's own.
 
-    In whatever order the kinds are given.
+    In whatever order the kinds are given; without any, there is nothing.
     """
     chance = random.Random(seed)
-    while True:
+    while kinds:
         for name in chance.sample(sorted(kinds), len(kinds)):
             yield Step(name, chance.uniform(0.2, 1.2), random.Random(chance.random()))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from glob import glob
@@ -76,29 +73,6 @@ class PickyRabbitMQ(PrivateRabbitMQ):
         with (self.folder / "rabbitmq.conf").open("a") as file:
             file.write(f"max_message_size = {LARGEST_MESSAGE}\n")
 
-    def evaluate(self, expression: str) -> str:
-        """The value of an Erlang expression; rabbitmqctl needs seconds to start."""
-        if not shutil.which("erl_call"):
-            return self.ctl("eval", f"{expression}.", timeout=180).strip()
-        done = subprocess.run(
-            [
-                *("erl_call", "-sname", self.environment["RABBITMQ_NODENAME"], "-e"),
-                *("-c", (self.folder / ".erlang.cookie").read_text()),
-            ],
-            input=f"{expression}.\n",
-            env={**self.environment, "ERL_EPMD_PORT": str(self.epmd_port)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        answer = re.fullmatch(r"\{ok, (.*)\}", done.stdout.strip(), re.DOTALL)
-        if answer is None:
-            raise RuntimeError(f"{expression}: {done.stdout}{done.stderr}")
-        return answer[1]
-
-    def settle(self) -> None:
-        self.evaluate("[dets:sync(Table) || Table <- dets:all()]")
-
     def add_user(self, name: str) -> None:
         """Someone with our password, who may publish and nothing else."""
         self.evaluate(
@@ -116,18 +90,18 @@ class PickyRabbitMQ(PrivateRabbitMQ):
             f'<<"{exchange}">>, <<"{pattern}">>, <<"^$">>, <<"tests">>)'
         )
 
-    def limit(self, queue: str, most: int) -> None:
+    def limit(self, queue: str, most: int, *, policy: str = "full") -> None:
         """Let the queue refuse what is over that; 0: let it take everything again."""
         if most:
             definition = (
                 f'{{\\"max-length\\":{most},\\"overflow\\":\\"reject-publish\\"}}'
             )
             self.evaluate(
-                f'rabbit_policy:parse_set(<<"/">>, <<"full">>, <<"^{queue}$">>, '
+                f'rabbit_policy:parse_set(<<"/">>, <<"{policy}">>, <<"^{queue}$">>, '
                 f'<<"{definition}">>, 0, <<"queues">>, <<"tests">>)'
             )
         else:
-            self.evaluate('rabbit_policy:delete(<<"/">>, <<"full">>, <<"tests">>)')
+            self.evaluate(f'rabbit_policy:delete(<<"/">>, <<"{policy}">>, <<"tests">>)')
 
     def messages(self, prefix: str) -> int:
         """How many there are in quorum queues of such names, but for dead letters."""
@@ -135,8 +109,12 @@ class PickyRabbitMQ(PrivateRabbitMQ):
         # old, and nothing at all after a restart.
         return int(
             self.evaluate(
-                "lists:sum([case ra:consistent_query(amqqueue:get_pid(Q), "
-                "fun rabbit_fifo:query_messages_total/1) of {ok, N, _} -> N end "
+                # RabbitMQ 4.3 wants module, function and arguments, older ones a fun.
+                "Ask = fun(P) -> try ra:consistent_query(P, "
+                "fun rabbit_fifo:query_messages_total/1) "
+                "catch error:function_clause -> ra:consistent_query(P, "
+                "{rabbit_fifo, query_messages_total, []}) end end, "
+                "lists:sum([case Ask(amqqueue:get_pid(Q)) of {ok, N, _} -> N end "
                 '|| Q <- rabbit_amqqueue:list(<<"/">>), '
                 f're:run(element(4, amqqueue:get_name(Q)), "^{prefix}.*(?<!dead)$") '
                 "=/= nomatch])"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from tests.settings import *  # noqa: F403
-from tests.settings import STRANGLER
+from monolith.settings import *  # noqa: F403
+from monolith.settings import STRANGLER
 
 from .crew import LEASE, WINDOW
 
@@ -23,9 +23,9 @@ ROOT_URLCONF = __name__
 urlpatterns: list[object] = []
 STRANGLER = {
     **STRANGLER,
-    "WINDOW": WINDOW,
-    "LEASE": LEASE,
-    "MAX_BACKOFF": 5,
+    "RELAY": {"WINDOW": WINDOW, "LEASE": LEASE, "MAX_BACKOFF": 5},
+    # Short, so that a missing route leads to parked events.
+    "UNROUTABLE_GRACE": 2,
     "MAX_PAYLOAD_BYTES": 64 * 1024,
     # Short, so that prune_outbox finds something to delete.
     "RETENTION": float(os.environ.get("TORTURE_RETENTION", "15")),

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.services.databases import Databases, database_url
 from tests.services.proxy import Proxy
+from tests.services.rabbitmq import another_node
 from tests.services.services import Services
 
 from . import servers, witness
@@ -21,7 +22,7 @@ from .models import create_tables
 from .publisher import KEYS
 
 RELAY_USER = "relay"
-CONFIRM_TIMEOUT = 4
+CONFIRM_TIMEOUT = 3
 
 
 class Stage:
@@ -37,7 +38,9 @@ class Stage:
         seed: int,
         rate: float,
         environment: dict[str, str],
+        second: Any = None,
     ) -> None:
+        self.second = second  # RabbitMQ's other node, if a fault needs one.
         self.server, self.rabbitmq, self.database = server, rabbitmq, database
         self.logs = logs
         self.began = time.monotonic()
@@ -87,15 +90,36 @@ class Stage:
         witness.declare(node.url)
         node.add_user(RELAY_USER)
         # One type of events may not be sent.
-        node.allow_types(RELAY_USER, witness.EVENTS, "^(torture|orphan)[.]")
+        allowed = "^(torture|orphan|full|stuck)[.]"
+        node.allow_types(RELAY_USER, witness.EVENTS, allowed)
+        node.limit(witness.FULL, 1, policy="sick")
         node.settle()
+
+    def join(self, second: Any) -> None:
+        """RabbitMQ gets another node, on which one queue depends."""
+        second.start()
+        self.second = second
+        witness.spread(self.rabbitmq.url)
+        self.rabbitmq.settle()
 
     def allow_everything(self) -> None:
         """Let the broker take whatever it refused, and replay that."""
         node = self.rabbitmq
         node.allow_types(RELAY_USER, witness.EVENTS, ".*")
-        node.evaluate("application:set_env(rabbit, max_message_size, 134217728)")
+        # RabbitMQ 4 looks where it has put the setting when it started.
+        node.evaluate(
+            "application:set_env(rabbit, max_message_size, 134217728), "
+            "persistent_term:put(max_message_size, 134217728)"
+        )
         witness.route(node.url, witness.ORPHANS, bound=True)
+        # Raised before it is taken away, as in the fault that fills the other queue.
+        node.limit(witness.FULL, 1_000_000_000, policy="sick")
+        witness.mark(node.url, "room", witness.FULL)
+        node.limit(witness.FULL, 0, policy="sick")
+        if self.second is not None:
+            self.second.start()
+        # What is held goes on at once, and need not wait for its next probe.
+        self.database.query("DELETE FROM strangler_heldtype")
         # Channels keep the limit that they were opened with, relays their grudges.
         for relay in self.crew.of("relay"):
             relay.stop()
@@ -166,18 +190,28 @@ class Stage:
         ]
         history.stream = list(witness.read(self.rabbitmq.url))
         history.work = list(witness.read(self.rabbitmq.url, witness.WORK))
+        for queue in (witness.FULL, witness.STUCK):
+            history.sick += witness.read(self.rabbitmq.url, queue)
 
     def close(self) -> None:
         self.crew.close()
-        for server in (self.server, self.rabbitmq):
-            (self.logs / f"{server.key}.log").write_bytes(server.output.read_bytes())
+        for server in filter(None, (self.server, self.rabbitmq, self.second)):
+            (self.logs / f"{server.key}-{server.port}.log").write_bytes(
+                server.output.read_bytes()
+            )
         for proxy in (*self.to_broker, *self.to_database, self.to_consumers):
             proxy.close()
 
 
 @contextlib.contextmanager
 def staged(
-    kind: str, logs: Path, *, seed: int, rate: float, environment: dict[str, str]
+    kind: str,
+    logs: Path,
+    *,
+    seed: int,
+    rate: float,
+    environment: dict[str, str],
+    nodes: int = 1,
 ) -> Iterator[Stage]:
     """Start everything; in the end nothing is left of it but the logs."""
     services = Services()
@@ -196,6 +230,8 @@ def staged(
             )
             try:
                 stage.prepare()
+                if nodes > 1:
+                    stage.join(services.start_private(another_node(rabbitmq)))
                 yield stage
             finally:
                 stage.close()

@@ -115,7 +115,9 @@ def test_a_relay_may_die(point, alias, url, start):
 
 def _drain(alias: str, url: str) -> None:
     """Until all is confirmed: a dead relay's lease has to run out first."""
-    settings = replace(conf.current(), broker_url=(url,), lease=0.5)
+    known = conf.current()
+    relay = replace(known.relay, lease=0.5)
+    settings = replace(known, broker_url=(url,), relay=relay)
     pending = OutboxEvent.objects.using(alias).pending()
 
     def is_drained() -> bool:

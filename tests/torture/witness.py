@@ -19,6 +19,9 @@ from .publisher import HANDLED
 
 EVENTS, FAN_OUT = "domain-events", "torture-fan-out"
 STREAM, WORK = "torture-witness", "torture-work"
+# Sick from the beginning to the end: one takes nothing but its first message, the other
+# is the only one that lives on two nodes, if there are two.
+FULL, STUCK = "torture-full", "torture-stuck"
 WANTED, ORPHANS = ("torture.#", "forbidden.#"), "orphan.#"
 MARKER = "torture-marker"
 
@@ -30,7 +33,7 @@ def connect(url: str) -> Any:
 def declare(url: str) -> None:
     """Exchanges and queues, those of the consumers included."""
     from django_strangler.brokers.base import WorkQueue
-    from django_strangler.brokers.rabbitmq import topology
+    from django_strangler.brokers.rabbitmq import declare
 
     connection = connect(url)
     channel = connection.channel()
@@ -41,11 +44,26 @@ def declare(url: str) -> None:
         channel.queue_bind(queue, FAN_OUT, "#")
     delays = tuple(map(float, RETRY_DELAYS))
     effects = WorkQueue(name=QUEUE, patterns=(), retry_delays=delays)
-    topology.prepare(connection, effects, EVENTS)
+    declare.prepare(connection, effects, EVENTS)
     for pattern in HANDLED:
         channel.queue_bind(QUEUE, FAN_OUT, pattern)
     for pattern in WANTED:
         channel.exchange_bind(FAN_OUT, EVENTS, pattern)
+    for queue, pattern in ((FULL, "full.#"), (STUCK, "stuck.#")):
+        quorum = {"x-queue-type": "quorum", "x-quorum-initial-group-size": 1}
+        channel.queue_declare(queue, durable=True, arguments=quorum)
+        channel.queue_bind(queue, EVENTS, pattern)
+    connection.close()
+
+
+def spread(url: str) -> None:
+    """Let the queue that is to lose its majority live on both nodes."""
+    connection = connect(url)
+    channel = connection.channel()
+    channel.queue_delete(STUCK)
+    quorum = {"x-queue-type": "quorum", "x-quorum-initial-group-size": 2}
+    channel.queue_declare(STUCK, durable=True, arguments=quorum)
+    channel.queue_bind(STUCK, EVENTS, "stuck.#")
     connection.close()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from tests.brokers.factories import outgoing
 from tests.brokers.rabbit import with_options
-from tests.services.base import Unavailable
 
 SECRET = "s3cret-Pa55"
 
@@ -29,14 +29,21 @@ def vhost_of(rabbit) -> str:
 def user(node, rabbit, *, configure="", write=".*", topic=None):
     """Someone else, who may do less."""
     name, vhost = "writer", vhost_of(rabbit)
-    with suppress(Unavailable):
-        node.ctl("delete_user", name)
-    node.ctl("add_user", name, SECRET)
-    node.ctl("set_permissions", "-p", vhost, name, configure, write, "")
+    calls = [
+        ("add_user", name, SECRET),
+        ("set_permissions", name, vhost, configure, write, ""),
+    ]
     if topic is not None:
-        node.ctl("set_topic_permissions", "-p", vhost, name, rabbit.exchange, topic, "")
+        calls.append(("set_topic_permissions", name, vhost, rabbit.exchange, topic, ""))
+    node.evaluate(f"(catch {_call('delete_user', name)})")
+    node.evaluate(", ".join(_call(*each) for each in calls))
     yield with_options(rabbit.url, user=name, password=SECRET)
-    node.ctl("delete_user", name)
+    node.evaluate(_call("delete_user", name))
+
+
+def _call(function: str, *arguments: str) -> str:
+    texts = [f"<<{json.dumps(each)}>>" for each in (*arguments, "tests")]
+    return f"rabbit_auth_backend_internal:{function}({', '.join(texts)})"
 
 
 def collect_for(broker, seconds):

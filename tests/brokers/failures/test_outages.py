@@ -8,7 +8,7 @@ import pytest
 from pika.adapters.utils import io_services_utils
 
 from django_strangler.brokers import Kind
-from django_strangler.brokers.rabbitmq import stream
+from django_strangler.brokers.rabbitmq import event_channel
 from tests.brokers.contract import collect, deliver, kinds, until_ready, wait_for
 from tests.brokers.failures.common import (
     QUICK,
@@ -176,7 +176,7 @@ def test_a_proxy_that_accepts_and_resets_is_a_lost_connection(
 def test_a_bug_of_ours_does_not_end_the_sending(rabbit, make_rabbit, log, monkeypatch):
     broker = make_rabbit(rabbit.url, exchange=rabbit.exchange)
     until_ready(broker)
-    monkeypatch.setattr(stream.Stream, "_send_alone", lambda self: 1 / 0)
+    monkeypatch.setattr(event_channel.EventChannel, "publish", lambda *_: 1 / 0)
     broker.send(events(1, 10))
     found = collect(broker, range(1, 11))
     assert kinds(found) <= {Kind.UNKNOWN, Kind.CONFIRMED}

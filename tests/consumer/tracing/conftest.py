@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
@@ -12,8 +14,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from django_strangler.inbox import consumer as consumer_module
-
 
 @pytest.fixture
 def db(request, make_db, routed):
@@ -21,9 +21,10 @@ def db(request, make_db, routed):
     return routed(make_db(getattr(request, "param", "sqlite")))
 
 
-@pytest.fixture(autouse=True)
-def tried_once(quick, monkeypatch):
-    monkeypatch.setattr(consumer_module, "IN_PLACE", ())
+@pytest.fixture
+def consume(consume):
+    """Each delivery is tried once."""
+    return partial(consume, given={"in_place": ()})
 
 
 @pytest.fixture

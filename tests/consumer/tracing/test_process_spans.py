@@ -114,7 +114,11 @@ def test_what_comes_long_after_it_failed_begins_a_trace_that_links_back(
     subscribe("payment.*", name="receipts")(lambda event: None)
     consume()
     long_ago = datetime.now(timezone.utc) - timedelta(hours=2)
-    broker.publish(headers={**PARENT, "strangler-failed-first": long_ago.isoformat()})
+    broker.publish(
+        headers={**PARENT, "strangler-failed-first": long_ago.isoformat()},
+        exchange="",  # As a retry queue hands it back.
+        routing_key=broker.queue,
+    )
     (process,) = wait_for(lambda: processed(spans, broker))
 
     assert process.parent is None
@@ -142,3 +146,43 @@ def test_a_relay_that_sends_an_old_event_begins_a_trace_that_links_back(
     (published,) = [span for span in spans() if span.name.startswith("publish ")]
     assert published.parent is None
     assert published.links[0].context.trace_id == view.get_span_context().trace_id
+
+
+@pytest.mark.parametrize(
+    ("log_errors", "is_kept"), [("text", True), ("type", False)], ids=["text", "type"]
+)
+def test_a_span_keeps_what_an_error_quotes_where_that_is_allowed(
+    db, broker, registry, consume, spans, settings, log_errors, is_kept
+):
+    settings.STRANGLER = {"LOG_ERRORS": log_errors}
+
+    @subscribe("payment.*", name="broken")
+    def broken(event):
+        raise ValueError("no account DE02")
+
+    consume(retry_delays=())
+    broker.publish()
+    (process,) = wait_for(lambda: processed(spans, broker))
+
+    assert process.status.status_code is StatusCode.ERROR
+    assert process.attributes["error.type"] == "ValueError"
+    assert ("DE02" in process.to_json()) is is_kept
+
+
+@pytest.mark.parametrize(
+    ("app", "is_linked"),
+    [("monolith", False), ("somebody", True)],
+    ids=["own", "alien"],
+)
+def test_the_trace_of_another_application_is_linked_and_no_parent(
+    db, broker, registry, consume, spans, app, is_linked
+):
+    subscribe("payment.*", name="receipts")(lambda event: None)
+    consume()
+    broker.publish(headers=PARENT, app_id=app)
+    (process,) = wait_for(lambda: processed(spans, broker))
+
+    assert (process.parent is None) is is_linked
+    assert (ids(process)[0] != TRACE) is is_linked
+    linked = [f"{link.context.trace_id:032x}" for link in process.links]
+    assert linked == [TRACE] * is_linked

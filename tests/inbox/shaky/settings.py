@@ -8,7 +8,6 @@ from tests.settings import INSTALLED_APPS as BEFORE
 INSTALLED_APPS = [*BEFORE, "tests.inbox.shaky"]
 STRANGLER = {
     "BROKER_URL": "local://",
-    "LEASE": 1.0,
-    "MAX_BACKOFF": 0.5,
+    "RELAY": {"LEASE": 1.0, "MAX_BACKOFF": 0.5},
     "MAX_ATTEMPTS": 50,
 }

@@ -13,7 +13,7 @@ from django_strangler.events import Event
 _tried: set[object] = set()
 
 
-@subscribe("shaky.*", name="shaky")
+@subscribe("shaky.*", name="shaky", retry_delays=[0.5] * 8)
 def record(event: Event) -> None:
     Activity.objects.create(day=date(2026, 1, 1), type=f"{event.id}", count=1)
     if event.payload["number"] % 10 == 0 and event.id not in _tried:

@@ -9,6 +9,7 @@ import pika
 import pytest
 from django.test import override_settings
 
+from django_strangler.findings import Level
 from django_strangler.monitoring.doctor import Diagnosis, Doctor
 from tests.inbox.conftest import registry
 from tests.monitoring.factories import add_relay
@@ -31,7 +32,7 @@ def examine(routed, registry) -> Examine:
 
 
 def troubles(found: list[Diagnosis]) -> list[tuple[str, str, str]]:
-    return [(it.part, it.what, it.todo) for it in found if it.level == "trouble"]
+    return [(it.part, it.what, it.todo) for it in found if it.level is Level.TROUBLE]
 
 
 def only_trouble(found: list[Diagnosis]) -> tuple[str, str, str]:

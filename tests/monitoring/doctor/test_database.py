@@ -6,9 +6,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from django_strangler import conf
-from django_strangler.monitoring.doctor import database
-from tests.monitoring.factories import add_relay, fill
+from django_strangler.findings import Level
+from tests.monitoring.factories import add_relay
 
 from .conftest import only_trouble, troubles
 
@@ -18,11 +17,9 @@ def test_migrations_that_are_missing(sqlite_db, examine):
 
     found = troubles(examine(sqlite_db))
 
-    assert (
-        "database",
-        "Migrations are missing: 0003_inbox, 0004_permissions",
-        f"manage.py migrate strangler --database {sqlite_db}",
-    ) in found
+    (missing,) = [each for each in found if "Migrations are missing" in each[1]]
+    assert missing[1].startswith("Migrations are missing: 0003_inbox, 0004_permissions")
+    assert missing[2] == f"manage.py migrate strangler --database {sqlite_db}"
 
 
 def test_an_index_that_is_missing(each_sound, examine):
@@ -53,22 +50,6 @@ def test_an_isolation_that_fails_publishers(make_db, examine, vendor, level):
     assert '"read committed"' in todo
 
 
-def test_statistics_that_mislead_the_planner(postgresql_db, examine):
-    add_relay(postgresql_db)
-    fill(postgresql_db, confirmed=12_000)
-    with connections[postgresql_db].cursor() as cursor:
-        # As if everything were pending.
-        cursor.execute("ALTER TABLE strangler_outboxevent SET (autovacuum_enabled=off)")
-        cursor.execute("SET enable_indexscan = off")
-        cursor.execute("SET enable_bitmapscan = off")
-        cursor.execute("SET enable_indexonlyscan = off")
-        settings = conf.Settings()
-        (finding,) = database.index(connections[postgresql_db], settings)
-
-    assert finding.level == "trouble"
-    assert finding.todo == "ANALYZE strangler_outboxevent;"
-
-
 def test_an_index_that_was_never_finished(postgresql_db, examine):
     add_relay(postgresql_db)
     with connections[postgresql_db].cursor() as cursor:
@@ -85,18 +66,6 @@ def test_an_index_that_was_never_finished(postgresql_db, examine):
     assert not troubles(examine(postgresql_db))
 
 
-def test_an_index_that_is_possible_is_not_yet_one_that_is_used(mariadb_db):
-    fill(mariadb_db, pending=3_000)
-    connection = connections[mariadb_db]
-    table = "strangler_outboxevent"
-
-    # All rows are pending, so MariaDB knows the index, and reads the table.
-    everything = f"SELECT body FROM {table} WHERE confirmed_at IS NULL"
-    assert not database.goes_by_index(connection, everything, [])
-    ids = f"SELECT id FROM {table} WHERE confirmed_at IS NULL AND parked_at IS NULL"
-    assert database.goes_by_index(connection, ids, [])
-
-
 def test_ids_that_come_from_nowhere_known(postgresql_db, examine):
     add_relay(postgresql_db)
     with connections[postgresql_db].cursor() as cursor:
@@ -105,7 +74,7 @@ def test_ids_that_come_from_nowhere_known(postgresql_db, examine):
     found = examine(postgresql_db)
 
     assert not troubles(found)
-    (unknown,) = [it for it in found if it.level == "unknown"]
+    (unknown,) = [it for it in found if it.level is Level.UNKNOWN]
     assert "strangler_outboxevent owns no sequence" in unknown.what
 
 
@@ -129,13 +98,3 @@ def test_ids_in_steps(make_db, examine):
     part, what, _ = only_trouble(examine(alias))
 
     assert (part, "in steps of 3" in what) == ("database", True)
-
-
-def test_a_pooler_that_swallows_notify(pooled_db, examine):
-    add_relay(pooled_db)
-
-    part, what, todo = only_trouble(examine(pooled_db))
-
-    assert (part, "LISTEN hears nothing" in what) == ("database", True)
-    assert "STRANGLER['NOTIFY'] to False" in todo
-    assert not troubles(examine(pooled_db, NOTIFY=False))

@@ -13,8 +13,10 @@ from django.db import connections
 
 from django_strangler import feature_flags
 from django_strangler.inbox.subscribers import Subscriber
+from django_strangler.models import Pause
 from django_strangler.monitoring import state as state_module
-from tests.monitoring.factories import add_consumer, add_relay
+from django_strangler.outbox.pauses import pause
+from tests.monitoring.factories import add, add_consumer, add_held, add_relay
 from tests.relay.processes import environment
 
 from .conftest import only_trouble, troubles
@@ -24,7 +26,8 @@ def test_a_sound_set_up_is_fine_in_every_part(each_sound, examine):
     found = examine(each_sound)
 
     assert not troubles(found)
-    assert {it.part for it in found if it.level == "fine"} == {
+    # Apps have more.
+    assert {it.part for it in found if it.level.value == "fine"} >= {
         "settings",
         "database",
         "broker",
@@ -75,6 +78,41 @@ def test_a_relay_that_died(sqlite_db, examine):
         "The relay web-1:17 died, 2 h ago",
         "Start one: manage.py drain_outbox",
     )
+
+
+def test_a_type_that_is_held(sound, examine):
+    add_held(sound)
+
+    part, what, todo = only_trouble(examine(sound))
+
+    assert (part, what) == (
+        "relays",
+        "The type 'payment.completed' is held for 5 min: A queue is full",
+    )
+    assert "Make room in its queue" in todo
+
+
+def test_what_is_paused(sound, examine):
+    pause(Pause.Scope.TYPE, "payment.completed", why="refunds", using=sound)
+
+    part, what, todo = only_trouble(examine(sound))
+
+    assert part == "relays"
+    assert "'payment.completed' is paused for" in what
+    assert todo.endswith("manage.py drain_outbox --resume payment.completed")
+
+
+def test_parked_for_want_of_a_queue_that_is_there_now(sound, examine):
+    add(sound, parked=600, parked_reason="unroutable")
+    _, what, todo = only_trouble(examine(sound))
+    assert "for no queue was bound" in what
+    assert todo.startswith("Bind its queue, then run")
+
+    add_consumer(sound)
+    part, what, todo = only_trouble(examine(sound))
+    assert part == "broker"
+    assert "the queue 'receipts' wants them since" in what
+    assert todo.startswith("A replay would now succeed: manage.py replay_events")
 
 
 def test_a_consumer_that_is_missing_or_older_than_the_code(
@@ -128,9 +166,9 @@ def test_a_database_that_is_away_is_one_trouble(sqlite_db, examine, monkeypatch)
         "The database cannot be used: unable to open database file",
         f"Start it, or correct DATABASES[{sqlite_db!r}]",
     )
-    unknown = [it.part for it in found if it.level == "unknown"]
+    unknown = [it.part for it in found if it.level.value == "unknown"]
     assert unknown == ["broker", "clocks", "relays", "consumers", "flags"]
-    assert [it.what for it in found if (it.part, it.level) == ("broker", "fine")]
+    assert [it.what for it in found if (it.part, it.level.value) == ("broker", "fine")]
 
 
 def test_what_fails_spoils_only_its_part(sqlite_db, examine):

@@ -122,6 +122,25 @@ def reject_publish(stage: Stage, chance: random.Random) -> Bite:
     return Bite(proof if pending > 20 and grown == 0 else "")
 
 
+@fault("a queue loses its majority")
+def no_majority(stage: Stage, chance: random.Random) -> Bite:
+    """
+    RabbitMQ's other node dies, on which one queue depends; no outage for the others.
+
+    Longer than it takes to find out which type is not confirmed.
+    """
+    if stage.second is None:
+        return Bite("left out: there is one node only")
+    stage.second.kill()
+    until(lambda: stage.database.pending_of("stuck") > 0, 20)
+    time.sleep(4 * CONFIRM_TIMEOUT)
+    is_gone = not stage.second.running
+    pending = stage.database.pending_of("stuck")
+    stage.second.start()
+    proof = f"the other node was gone, {pending} events for its queue pending"
+    return Bite(proof if is_gone and pending else "", stage.windows)
+
+
 @fault("the clock jumps", outage=True)
 def jump(stage: Stage, chance: random.Random) -> Bite:
     """The database's clock: an hour ahead and back, or an hour back and ahead."""

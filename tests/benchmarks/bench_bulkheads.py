@@ -1,0 +1,197 @@
+"""
+What a sick queue costs the others: a relay from PostgreSQL to a RabbitMQ of two nodes.
+
+    python -m tests.benchmarks.bench_bulkheads [majority full] [--events 60000]
+
+A quorum queue on both nodes loses its majority, or a queue is full; events for it are
+pending before all others. The others' rate counts from the first event to the last
+mark, with the time to find the sick queue out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import django
+import pika
+
+EXCHANGE, KEYS, PAD = "bulkheads", 10_000, "x" * 284
+BAR = 0.8
+
+
+class Bench:
+    """Where everything is."""
+
+    def __init__(self, alias: str, first: Any, second: Any, events: int) -> None:
+        self.alias, self.first, self.second = alias, first, second
+        self.events = events
+
+    @contextmanager
+    def channel(self) -> Iterator[Any]:
+        connection = pika.BlockingConnection(pika.URLParameters(self.first.url))
+        try:
+            yield connection.channel()
+        finally:
+            connection.close()
+
+    def declare(self) -> None:
+        """``fine`` is on the first node, ``stuck`` on both, ``full`` takes nothing."""
+        with self.channel() as channel:
+            channel.exchange_declare(EXCHANGE, "topic", durable=True)
+            full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+            for name, nodes, more in (
+                *(("fine", 1, {}), ("beside", 1, {}), ("stuck", 2, {})),
+                ("full", 1, full),
+            ):
+                channel.queue_delete(name)
+                quorum = {"x-queue-type": "quorum", **more}
+                quorum["x-quorum-initial-group-size"] = nodes
+                channel.queue_declare(name, durable=True, arguments=quorum)
+                channel.queue_bind(name, EXCHANGE, f"{name}.*")
+            channel.queue_bind("beside", EXCHANGE, "full.*")
+        for node in (self.first, self.second):
+            node.settle()
+
+    def depth(self, queue: str) -> int:
+        with self.channel() as channel:
+            found = channel.queue_declare(queue, passive=True)
+            return int(found.method.message_count)
+
+
+def publish(bench: Bench, sick: str, pending: int) -> None:
+    from django.db import connections, transaction
+
+    from django_strangler import publish_events
+    from django_strangler.events import Event
+    from django_strangler.models import OutboxEvent
+
+    with connections[bench.alias].cursor() as cursor:
+        cursor.execute(f"TRUNCATE {OutboxEvent._meta.db_table}")
+    many = [(f"{sick}.notified", f"sick:{number}") for number in range(pending)]
+    many += [
+        ("fine.settled", f"payments.payment:{number % KEYS}")
+        for number in range(bench.events)
+    ]
+    for start in range(0, len(many), 5000):
+        with transaction.atomic(using=bench.alias):
+            publish_events(
+                [
+                    Event(type=type, payload={"note": PAD}, key=key)
+                    for type, key in many[start : start + 5000]
+                ],
+                using=bench.alias,
+            )
+    with connections[bench.alias].cursor() as cursor:
+        cursor.execute(f"VACUUM ANALYZE {OutboxEvent._meta.db_table}")
+
+
+def drain(
+    bench: Bench, sick: str = "", pending: int = 0, harm: Callable[[], object] = bool
+) -> tuple[float, float]:
+    """The others' events per second, and the longest time without one of them."""
+    from dataclasses import replace
+
+    from django_strangler import conf
+    from django_strangler.outbox.relay import Relay
+
+    bench.declare()
+    publish(bench, sick, pending)
+    harm()
+    settings = replace(
+        conf.Settings(), broker_url=(bench.first.url,), exchange=EXCHANGE
+    )
+    relay = Relay(bench.alias, settings=settings)
+    relay.broker.open()
+    while not relay.broker.ready:
+        relay.broker.outcomes(0.1)
+    clock = {"last": time.perf_counter(), "stall": 0.0, "count": 0}
+    timer = threading.Timer(300, relay.stop.set)
+    timer.start()
+
+    def watch(totals: Any) -> None:
+        now = time.perf_counter()
+        if totals.confirmed > clock["count"]:
+            clock["stall"] = max(clock["stall"], now - clock["last"])
+            clock["count"], clock["last"] = totals.confirmed, now
+        if totals.confirmed >= bench.events:
+            relay.stop.set()
+
+    relay.on_progress = watch
+    started = time.perf_counter()
+    relay.run()
+    timer.cancel()
+    assert relay.totals.confirmed >= bench.events, relay.totals
+    return bench.events / (clock["last"] - started), clock["stall"]
+
+
+def scenario_majority(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
+    alone, _ = drain(bench)
+    for pending in (1, 20, 1000):
+        bench.second.start()
+        rate, stall = drain(bench, "stuck", pending, bench.second.kill)
+        yield (
+            f"{pending:,} pending for a queue without majority",
+            rate / alone,
+            BAR,
+            f"{rate:,.0f}/s of {alone:,.0f}/s, longest stall {stall:.1f} s",
+        )
+
+
+def scenario_full(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
+    alone, _ = drain(bench)
+    pending = 5000
+    rate, stall = drain(bench, "full", pending)
+    copies = bench.depth("beside")
+    yield (
+        f"{pending:,} pending for a full queue",
+        rate / alone,
+        BAR,
+        f"{rate:,.0f}/s of {alone:,.0f}/s, longest stall {stall:.1f} s",
+    )
+    yield (
+        "events against copies in the queue beside it",
+        pending / max(1, copies),
+        BAR,
+        f"{copies:,} copies",
+    )
+
+
+SCENARIOS = {"majority": scenario_majority, "full": scenario_full}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenarios", nargs="*", help="all of them by default")
+    parser.add_argument("--events", type=int, default=60_000)
+    options = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    django.setup()
+    from tests.benchmarks.servers import servers
+    from tests.services.rabbitmq import RABBITMQ, another_node
+
+    rows = []
+    with servers() as (services, databases):
+        first = services.get_dedicated(RABBITMQ)
+        second = services.start_private(another_node(first))
+        with databases.fresh("postgresql") as alias:
+            bench = Bench(alias, first, second, options.events)
+            for name in options.scenarios or SCENARIOS:
+                for row in SCENARIOS[name](bench):
+                    rows.append(row)
+                    print(row, file=sys.stderr, flush=True)
+    print(f"\n{'the others, with':<48} {'ratio':>6} {'bar':>5}")
+    for what, measured, bar, how in rows:
+        mark = "" if measured >= bar else "  MISSED"
+        print(f"{what:<48} {measured:>6.2f} {bar:>5g}  {how}{mark}")
+    return 0 if all(row[1] >= row[2] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

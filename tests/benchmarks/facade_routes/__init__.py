@@ -1,0 +1,1 @@
+"""An app whose routes the benchmark measures."""

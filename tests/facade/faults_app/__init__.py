@@ -1,0 +1,1 @@
+"""The monolith of the runs with faults."""

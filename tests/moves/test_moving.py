@@ -1,0 +1,185 @@
+"""From check to finish, on each pair of databases."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import DatabaseError, connections, transaction
+from payments.models import Payment, Refund
+
+from django_strangler.moves import atomic, beginning, checking, syncing, using
+from django_strangler.moves.differences import known
+from django_strangler.moves.directions import direction_of, sides
+from django_strangler.moves.exceptions import MoveRefused
+from django_strangler.moves.status import status
+
+from .conftest import pay
+
+
+def test_tables_go_there_and_back_while_their_rows_change(pair):
+    refunded, deleted, *rest = pay(pair.legacy, 5)
+    assert [each.text for each in checking.check(pair.move) if each.is_error] == []
+    pair.start()
+    pair.follow()
+    pair.assert_equal()
+
+    with atomic("payments") as alias:
+        assert alias == pair.legacy
+        Refund.objects.using(alias).create(payment_id=refunded, amount=1)
+        Payment.objects.using(alias).filter(pk=deleted).delete()
+        Payment.objects.using(alias).filter(pk__in=rest).update(status="failed")
+    pair.follow()
+    pair.assert_equal()
+    assert pair.verify() == 0
+    assert pair.switch("modern") > 0
+
+    with atomic("payments") as alias:
+        assert alias == pair.modern
+        new = Payment.objects.using(alias).create(user_id=1, amount=3)
+        Payment.objects.using(alias).filter(pk=rest[0]).delete()
+    assert new.pk > max(rest)
+    pair.follow()
+    pair.assert_equal()
+    assert pair.verify() == 0
+    pair.switch("legacy")
+
+    with atomic("payments") as alias:
+        assert alias == pair.legacy
+        newer = Payment.objects.using(alias).create(user_id=1, amount=4)
+    assert newer.pk > new.pk
+    pair.follow()
+    pair.assert_equal()
+    assert pair.verify() == 0
+    pair.switch("modern")
+    beginning.finish(pair.move)
+    assert status(pair.move).stage == "finished"
+    for side in sides(pair.move):
+        assert not side.is_installed("payments_payment")
+        assert side.marks(1) == []
+    with atomic("payments") as alias:
+        assert alias == pair.modern
+
+
+def test_a_closed_side_refuses_every_write_and_names_the_move(pair):
+    pair.start()
+    pair.follow()
+    pair.verify()
+    with pytest.raises(DatabaseError, match="The move payments"):
+        Payment.objects.using(pair.modern).update(status="failed")
+
+    pair.switch("modern")
+
+    before = pair.rows(pair.legacy)
+    for sql in (
+        "UPDATE payments_payment SET status = 'failed'",
+        "DELETE FROM payments_payment",
+    ):
+        with (
+            pytest.raises(DatabaseError, match="The move payments"),
+            connections[pair.legacy].cursor() as cursor,
+        ):
+            cursor.execute(sql)
+    assert pair.rows(pair.legacy) == before
+
+
+def test_a_changed_key_moves_its_row(pair):
+    (payment,) = pay(pair.legacy, 1)
+    pair.start()
+    pair.follow()
+
+    with atomic("payments") as alias:
+        Payment.objects.using(alias).filter(pk=payment).update(id=payment + 1000)
+    pair.follow()
+
+    pair.assert_equal()
+    assert payment + 1000 in [row[0] for row in pair.rows(pair.modern)]
+
+
+def test_what_is_rolled_back_leaves_no_mark(pair):
+    pair.start()
+    pair.follow()
+
+    with atomic("payments") as alias:
+        Payment.objects.using(alias).update(status="failed")
+        transaction.set_rollback(True, using=alias)
+
+    assert direction_of(pair.move).source.marks(1) == []
+
+
+def test_rows_that_swap_a_unique_value_are_synced_together(pair):
+    one, other, *_ = pay(pair.legacy, 2)
+    pair.start()
+    pair.follow()
+
+    with atomic("payments") as alias:
+        rows = Payment.objects.using(alias)
+        first, second = (rows.get(pk=pk).reference for pk in (one, other))
+        rows.filter(pk=one).update(reference="between")
+        rows.filter(pk=other).update(reference=first)
+        rows.filter(pk=one).update(reference=second)
+    # Each mark in a part of its own.
+    syncing.follow(direction_of(pair.move), 1)
+
+    pair.assert_equal()
+    pair.follow()
+    assert pair.verify() == 0
+
+
+def test_abandoned_before_the_switch_nothing_is_left(pair):
+    pair.start()
+    pair.follow()
+
+    beginning.abandon(pair.move)
+
+    for side in sides(pair.move):
+        assert not side.is_installed("payments_payment")
+    Payment.objects.using(pair.legacy).update(status="failed")
+    assert status(pair.move).stage == "abandoned"
+    pair.start()
+    pair.follow()
+    pair.assert_equal()
+
+
+def test_differences_are_found_named_and_repaired(pair):
+    differs, missing, *_ = pay(pair.legacy, 3)
+    pair.start()
+    pair.follow()
+    side = direction_of(pair.move).target
+    with side.writing():
+        side.run(
+            "UPDATE payments_payment SET status = 'failed' WHERE id = %s", [differs]
+        )
+        side.run("DELETE FROM payments_payment WHERE id = %s", [missing])
+        side.run(
+            "INSERT INTO payments_payment (id, created_at, user_id, amount, currency, "
+            "status, reference) SELECT 7777, created_at, user_id, amount, currency, "
+            "status, 'extra' FROM payments_payment WHERE id = %s",
+            [differs],
+        )
+
+    assert pair.verify() == 3
+
+    assert {(each.key, each.kind, tuple(each.fields)) for each in known(pair.move)} == {
+        (f"[{differs}]", "differs", ("status",)),
+        (f"[{missing}]", "missing", ()),
+        ("[7777]", "extra", ()),
+    }
+    with pytest.raises(MoveRefused, match="3 rows differ"):
+        pair.switch("modern")
+    assert pair.verify(repair=True) == 0
+    pair.assert_equal()
+    pair.switch("modern")
+
+
+def test_a_transaction_that_begins_at_a_switch_ends_on_the_open_side(pair):
+    pair.start()
+    pair.follow()
+    pair.verify()
+    with atomic("payments"):
+        pass  # The process believes in the legacy side now.
+    pair.switch("modern")
+    using.known.hints["payments"] = pair.legacy
+
+    with atomic("payments") as alias:
+        assert alias == pair.modern
+        with transaction.atomic(using=alias):
+            pay(alias, 1)

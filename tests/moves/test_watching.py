@@ -1,0 +1,460 @@
+"""What people see of a move: commands, board, doctor, page, alert, evidence."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+from django.db.utils import ConnectionRouter
+from django.template.loader import render_to_string
+from notifications.models import EmailLog
+from payments.models import LedgerEntry, Payment, Payout, Refund
+from users.models import User
+
+from django_strangler import domains, evidence
+from django_strangler.clock import DatabaseNow
+from django_strangler.findings import Level
+from django_strangler.models import Guard, Incident, OutboxEvent
+from django_strangler.moves import (
+    Move,
+    OutsideMove,
+    Router,
+    Table,
+    atomic,
+    checking,
+    checks,
+    differences,
+    model,
+    mover,
+    reading,
+    syncing,
+    using,
+    watching,
+)
+from django_strangler.moves.directions import direction_of
+from django_strangler.moves.exceptions import InvalidMove, MoveRefused, UnknownMove
+from django_strangler.moves.models import MoveState
+from django_strangler.moves.sides import side_of
+from django_strangler.moves.status import status
+
+from .conftest import Pair, drop_foreign_keys, pay
+
+
+@pytest.fixture
+def moved(make_pair) -> Pair:
+    """A move that follows, on PostgreSQL."""
+    pair = make_pair("postgresql")
+    pay(pair.legacy, 20)
+    pair.start()
+    pair.follow()
+    return pair
+
+
+def say(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command("strangler_moves", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def spoil(pair: Pair, number: int = 1) -> None:
+    side = direction_of(pair.move).target
+    with side.writing():
+        side.run(
+            "UPDATE payments_payment SET status = 'failed' WHERE id IN "
+            "(SELECT id FROM payments_payment ORDER BY id LIMIT %s)",
+            [number],
+        )
+
+
+def test_differences_are_told_once_until_they_are_gone(moved):
+    spoil(moved)
+    moved.verify()
+    spoil(moved, 2)
+    moved.verify()
+
+    alerts = OutboxEvent.objects.using(moved.legacy).filter(type="migration.alert")
+    assert [each.payload["source"] for each in alerts] == ["move:payments"]
+    assert moved.verify(repair=True) == 0
+    spoil(moved)
+    moved.verify()
+    assert alerts.all().count() == 2
+
+
+def test_a_mover_validates_in_rotation_and_counts_it_as_evidence(moved):
+    spoil(moved)
+    moved.state().update(verified_at=None, validated={})
+
+    moved.follow(lambda: moved.state().get().verified_at is not None)
+
+    seen = evidence.seen("move:payments")["modern"]
+    assert seen.failed == 1
+    assert seen.checked >= 20
+    assert len(differences.known(moved.move)) == 1
+
+
+def test_board_and_doctor_hold_while_rows_differ(moved):
+    assert [each.level for each in watching.find()] == [Level.FINE]
+    (shown,) = watching.shown()
+    assert shown.hold == ()
+    assert shown.next == "manage.py strangler_moves switch payments --to modern"
+
+    spoil(moved)
+    moved.verify()
+
+    assert [each.text for each in watching.find()] == ["payments: 1 rows differ."]
+    (shown,) = watching.shown()
+    assert shown.hold == ("1 rows of the move payments differ.",)
+    (row,) = watching.PANEL.data(None)["rows"]
+    assert row["copied"] == 100
+    assert [each.kind for each in row["differences"]] == ["differs"]
+
+
+def test_the_commands_tell_how_it_is(moved):
+    assert "following" in say("status")
+    (found,) = json.loads(say("status", "payments", "--json"))
+    assert (found["stage"], found["copied"], found["marks"]) == ("following", 20, 0)
+    assert "Nothing is in the way." in say("check", "payments")
+    assert "0 differ" in say("verify", "payments")
+    assert "It would close" in say("switch", "payments", "--to", "modern", "--dry-run")
+    assert status(moved.move).primary == "legacy"
+    say("pace", "payments", "0.5")
+    assert moved.state().get().share == 0.5
+    with pytest.raises(CommandError, match="No app declares"):
+        say("check", "nothing")
+
+    spoil(moved)
+    with pytest.raises(CommandError) as caught:
+        say("verify", "payments")
+    assert caught.value.returncode == 3
+    assert "0 differ" in say("verify", "payments", "--repair")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"verified_at": None}, "no verification"),
+        ({"verified_at": "2020-01-01 00:00+00:00"}, "no verification"),
+        ({"stage": "copying"}, "Not everything is copied"),
+    ],
+    ids=["never", "old", "copying"],
+)
+def test_a_switch_is_refused_before_it_is_time(moved, change, why):
+    moved.verify()
+    moved.state().update(**change)
+
+    with pytest.raises(MoveRefused, match=why):
+        moved.switch("modern")
+
+    assert direction_of(moved.move).primary == "legacy"
+    assert not direction_of(moved.move).source.is_closed()
+
+
+def test_a_switch_is_refused_while_the_other_side_is_far_behind(moved, monkeypatch):
+    moved.verify()
+    pay(moved.legacy, 1)
+    side = direction_of(moved.move).source
+    side.run("UPDATE strangler_moves_mark SET at = at - INTERVAL '1 hour'")
+    monkeypatch.setattr(syncing, "follow", lambda direction, most: (0, {}))
+
+    with pytest.raises(MoveRefused, match=r"3600\.\d s behind, with 1 marks"):
+        moved.switch("modern")
+
+    assert not side.is_closed()
+
+
+def test_a_switch_is_refused_while_its_guard_has_tripped(moved):
+    moved.verify()
+    incidents = Incident.objects.using(moved.legacy)
+    incidents.create(
+        flag="payments", action="hold", source="move:payments", text="9 %.", change=1
+    )
+
+    with pytest.raises(MoveRefused, match=r"guard of the flag payments has tripped: 9"):
+        moved.switch("modern")
+
+    incidents.update(resumed_at=DatabaseNow())
+    assert moved.switch("modern") > 0
+
+
+def test_a_switch_is_refused_by_what_is_tied(moved, monkeypatch):
+    moved.verify()
+    asked = []
+
+    def tie(models: list[str]) -> list[str]:
+        asked.extend(models)
+        return ["shop/reports.py:7: raw SQL from shop to payments: payments_payment"]
+
+    with monkeypatch.context() as only:
+        only.setattr(domains, "_knowing", [tie])
+        with pytest.raises(CommandError, match="In the way: 1"):
+            say("check", "payments")
+        with pytest.raises(MoveRefused, match=r"shop/reports\.py:7: raw SQL"):
+            moved.switch("modern")
+        with pytest.raises(CommandError, match=r"shop/reports\.py:7: raw SQL"):
+            say("switch", "payments", "--to", "modern", "--dry-run")
+
+    assert asked[:2] == ["payments.Payment", "payments.Refund"]
+    monkeypatch.setattr(domains, "_knowing", [])  # As without the survey.
+    assert moved.switch("modern") > 0
+
+
+def test_the_page_has_the_rate_of_differences_with_its_interval(moved):
+    assert watching._rate("move:another") == "nothing was compared in a day"
+
+    moved.verify()
+    spoil(moved)
+    moved.verify()
+
+    (row,) = watching.PANEL.data(None)["rows"]
+
+    assert row["rate"] == "1 of 40 in a day: 0.443 to 12.9 %"
+    Guard.objects.using(moved.legacy).create(
+        flag="payments", action="hold", sources=["move:payments"], rule={"limit": 0.1}
+    )
+    page = {"data": watching.PANEL.data(None)}
+    assert "the guard&#x27;s limit is 0.1 %" in render_to_string(
+        watching.PANEL.template, page
+    )
+    assert "1 of 40 in a day: 0.443 to 12.9 %" in render_to_string(
+        watching.PANEL.template, page
+    )
+
+
+def test_a_switch_is_refused_without_triggers(moved):
+    moved.verify()
+    side = direction_of(moved.move).source
+    side.run(
+        "ALTER TABLE payments_payment DISABLE TRIGGER "
+        f"{side.trigger('payments_payment', 'update')}"
+    )
+
+    with pytest.raises(MoveRefused, match="missing or disabled"):
+        moved.switch("modern")
+
+
+def test_a_write_outside_of_the_block_says_so(moved):
+    router = Router()
+    assert router.db_for_read(Payment) == moved.legacy
+    with pytest.raises(OutsideMove, match=r"moves\.atomic"):
+        router.db_for_write(Payment)
+    with atomic("payments"):
+        assert router.db_for_write(Payment) == moved.legacy
+    moved.verify()
+    moved.switch("modern")
+    assert router.db_for_read(Payment) == moved.modern
+
+
+def test_who_reads_from_the_other_side_never_misses_a_write(moved, monkeypatch):
+    monkeypatch.setattr(moved.move, "reads", "payments-reads")
+    monkeypatch.setattr(
+        using.feature_flags, "is_enabled", lambda name, subject: subject == "ada"
+    )
+    with reading("payments", "ada") as alias:
+        assert alias == moved.modern
+        assert Router().db_for_read(Payment) == moved.modern
+    with reading("payments", "bob") as alias:
+        assert alias == moved.legacy
+
+    with atomic("payments") as alias:
+        Payment.objects.using(alias).update(status="failed")
+
+    with reading("payments", "ada") as alias:
+        assert alias == moved.legacy
+    moved.follow()
+    with reading("payments", "ada") as alias:
+        assert alias == moved.modern
+
+
+def test_what_is_in_the_way_is_named_with_what_to_do(make_db, monkeypatch):
+    monkeypatch.setattr(domains, "_knowing", [])  # The survey asks "default".
+    pair = Pair(make_db("mariadb"), make_db("mariadb"))
+    with pytest.raises(CommandError) as caught:
+        say("check", "payments")
+    assert caught.value.returncode == 3
+    drop_foreign_keys(side_of("payments", pair.legacy))
+    with connections[pair.legacy].cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE payments_payment ADD CONSTRAINT c FOREIGN KEY (user_id) "
+            "REFERENCES users_user (id) ON DELETE CASCADE"
+        )
+
+    texts = [each.text for each in checking.check(pair.move) if each.is_error]
+    assert any("The foreign key c changes rows" in text for text in texts)
+
+
+def test_the_model_to_use_is_that_of_the_side_that_has_the_truth(monkeypatch):
+    type(
+        "Other",
+        (Move,),
+        {
+            "name": "other",
+            "target": "modern",
+            "tables": [
+                Table("payments.Payment", into="payments.Payout"),
+                Table("payments.Refund", into="refund"),
+                Table("payments.LedgerEntry"),
+            ],
+        },
+    )
+    monkeypatch.setattr(using, "primary", lambda move: move.source)
+    assert model("payments.Payment") is Payment
+    assert model("payments.Payout") is Payment
+    assert model("payments.Refund") is Refund
+    monkeypatch.setattr(using, "primary", lambda move: move.target)
+    assert model("payments.Payment") is Payout
+    assert model("payments.LedgerEntry") is LedgerEntry
+    with pytest.raises(MoveRefused, match="belongs to the service"):
+        model("payments.Refund")
+    with pytest.raises(UnknownMove, match="No move takes"):
+        model("users.User")
+
+
+def test_what_stays_is_looked_for_where_it_stays(moved, monkeypatch):
+    monkeypatch.undo()  # The routers of Django, and ours.
+    user, payment = User(pk=1), Payment.objects.using(moved.legacy).first()
+    payment._state.db = moved.modern
+    routers = ConnectionRouter([Router()])
+    monkeypatch.setattr(using, "router", routers)
+
+    assert routers.db_for_read(User, instance=payment) == "default"
+    assert routers.db_for_write(EmailLog, instance=payment) == "default"
+    assert routers.allow_relation(payment, user)
+    assert routers.allow_relation(user, payment)
+
+
+def test_events_are_written_beside_what_they_tell_of(moved, monkeypatch):
+    monkeypatch.setattr(using, "outbox_alias", lambda: moved.legacy)
+    router = Router()
+    assert router.db_for_write(OutboxEvent) is None
+    with atomic("payments"):
+        assert router.db_for_write(OutboxEvent) == moved.legacy
+    moved.verify()
+    moved.switch("modern")
+    with atomic("payments"):
+        assert router.db_for_write(OutboxEvent) == moved.modern
+    # One that lies elsewhere stays where it is.
+    monkeypatch.setattr(using, "outbox_alias", lambda: "elsewhere")
+    with atomic("payments"):
+        assert router.db_for_write(OutboxEvent) is None
+
+
+def test_rights_are_asked_before_a_move_begins_and_of_no_mover(one_kind, monkeypatch):
+    kind = type(side_of("payments", one_kind.legacy))
+    found = [("does not own payments_payment, and puts triggers on it", "shop")]
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "lacking", lambda self, tables: found)
+        texts = [each.text for each in checking.check(one_kind.move)]
+    one_kind.start()
+    monkeypatch.setattr(kind, "lacking", lambda self, tables: found)
+
+    assert any("does not own" in text for text in texts)
+    assert checking.look(direction_of(one_kind.move)) == []
+
+
+def test_a_role_without_rights_is_told_what_to_grant(one_kind, monkeypatch):
+    side = side_of("payments", one_kind.legacy)
+    tables = ["payments_payment", "payments_refund"]
+    assert list(side.lacking(tables)) == []
+    is_postgresql = side.kind == "postgresql"
+    role = "moves_poor" if is_postgresql else "'moves_poor'@'%'"
+    side.run(f"CREATE ROLE {role}" if is_postgresql else f"CREATE USER {role}")
+    try:
+        side.run(f"GRANT SELECT ON payments_payment TO {role}")
+        if is_postgresql:
+            side.run(f"SET ROLE {role}")
+            assert side.role() == role
+        else:
+            monkeypatch.setattr(side, "role", lambda: role)
+        found = dict(side.lacking(tables))
+    finally:
+        if is_postgresql:
+            side.run("RESET ROLE")
+            side.run(f"DROP OWNED BY {role}")
+            side.run(f"DROP ROLE {role}")
+        else:
+            side.run(f"DROP USER {role}")
+
+    assert "may not SELECT in payments_payment" not in found
+    assert found["may not SELECT in payments_refund"] == "SELECT ON payments_refund"
+    assert "may not DELETE in strangler_moves_mark" in found
+    if is_postgresql:
+        assert "does not own payments_payment, and puts triggers on it" in found
+    else:
+        right = "TRIGGER ON payments_payment"
+        assert found["may not TRIGGER in payments_payment"] == right
+
+
+def test_a_mover_runs_what_is_declared_and_stops(moved):
+    stop = threading.Event()
+    beats = []
+
+    def beat() -> None:
+        beats.append(1)
+        if len(beats) > 3:
+            stop.set()
+
+    mover.run(stop, None, beat)
+
+    assert len(beats) == 4
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "Pay ments"},
+        {"name": "other", "target": ""},
+        {"name": "other", "tables": []},
+        {"name": "other", "tables": [Table("a.B"), Table("a.b")]},
+    ],
+    ids=["name", "target", "empty", "twice"],
+)
+def test_a_declaration_that_cannot_be_is_refused(values):
+    with pytest.raises(InvalidMove):
+        type("Other", (Move,), {"target": "modern", "tables": [Table("a.B")], **values})
+
+
+def test_checks_name_what_is_not_there():
+    type("Odd", (Move,), {"name": "odd", "target": "nowhere", "tables": [Table("a.B")]})
+
+    found = [each.id for each in checks.check_moves(None)]
+
+    assert found == [f"strangler_moves.{each}" for each in ("E001", "E002", "W001")]
+
+
+def test_a_move_that_has_not_begun_costs_nothing_of_note(make_pair):
+    pair = make_pair("postgresql")
+    assert status(pair.move).stage == "not begun"
+    with atomic("payments") as alias:
+        assert alias == pair.legacy
+    assert Router().db_for_write(Payment) == pair.legacy
+    assert not MoveState.objects.using(pair.legacy).exists()
+
+
+def test_whatever_fails_in_a_switch_leaves_the_source_open(moved, monkeypatch):
+    moved.verify()
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ValueError("a function of the project's own")
+
+    original = syncing.follow
+    with monkeypatch.context() as only:
+        only.setattr(
+            syncing,
+            "follow",
+            lambda direction, *rest, **more: (
+                broken()
+                if direction.source.is_closed()
+                else original(direction, *rest, **more)
+            ),
+        )
+        with pytest.raises(ValueError, match="of the project's own"):
+            moved.switch("modern")
+
+    assert not direction_of(moved.move).source.is_closed()
+    assert moved.state().get().goal == ""
+    with atomic("payments") as alias:
+        assert alias == moved.legacy

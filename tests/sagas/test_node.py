@@ -1,0 +1,259 @@
+"""The payments service in Node.js as a participant: the same rules, in other words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pika
+import pytest
+from payments.models import LedgerEntry, Payment
+from users.models import User
+
+from django_strangler.models import OutboxEvent
+from django_strangler.sagas.messages import Address
+from tests.end_to_end.processes import process, python
+from tests.services.databases import database_url
+from tests.services.leftovers import ROOT
+from tests.services.ports import free_port
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.slow
+
+QUEUE = "payments-commands"
+AUTHORISE, VOID, CAPTURE = "payments.authorise", "payments.void", "payments.capture"
+FAILED, COMPLETED = Payment.Status.FAILED, Payment.Status.COMPLETED
+
+
+@dataclass
+class Service:
+    """The running service: what is sent to it, and what it has done."""
+
+    url: str
+    alias: str
+    buyer: User
+    process: subprocess.Popen[bytes]
+    channel: Any
+
+    def send(self, type: str, to: Address, id: UUID | None = None, **data: Any) -> None:
+        """One command, as a relay brings it."""
+        payload = {"order": 17, "buyer": str(self.buyer.pk), "amount": "30.00"}
+        self.channel.basic_publish(
+            "domain-events",
+            type,
+            json.dumps({**payload, **data}).encode(),
+            pika.BasicProperties(
+                message_id=str(id or uuid4()), type=type, headers=to.headers()
+            ),
+        )
+
+    def ask(self, type: str, to: Address, **data: Any) -> Any:
+        """The same; what is replied."""
+        before = len(self.replies())
+        self.send(type, to, **data)
+        return wait_for(lambda: self.replies()[before:])[0].payload
+
+    def replies(self) -> list[OutboxEvent]:
+        rows = OutboxEvent.objects.using(self.alias).filter(type="saga.reply")
+        return list(rows.order_by("id"))
+
+    def finish(self) -> None:
+        """What is in its queue is done, and it has ended."""
+        frame = self.channel.queue_declare
+        wait_for(lambda: frame(QUEUE, passive=True).method.message_count == 0)
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0
+
+    def payments(self) -> list[tuple[str, str]]:
+        rows = Payment.objects.using(self.alias).order_by("id")
+        return list(rows.values_list("reference", "status"))
+
+    def booked(self) -> int:
+        return LedgerEntry.objects.using(self.alias).count()
+
+
+@pytest.fixture
+def alias(make_db: Callable[..., str]) -> str:
+    return make_db("postgresql")
+
+
+@pytest.fixture
+def service(alias, vhost, payments_service, tmp_path) -> Iterator[Service]:
+    if vhost.prefix:
+        pytest.skip("the service's queue needs a vhost of its own")
+    buyer = User.objects.using(alias).create(username="ada", email="ada@example.com")
+    connection = pika.BlockingConnection(pika.URLParameters(vhost.url))
+    with process(
+        ["node", "src/main.js"],
+        tmp_path / "service.log",
+        folder=payments_service,
+        DATABASE_URL=database_url(alias),
+        BROKER_URL=vhost.url,
+        PORT=str(free_port()),
+    ) as running:
+
+        def is_consuming() -> bool:
+            assert running.poll() is None, (tmp_path / "service.log").read_text()
+            with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+                queue = connection.channel().queue_declare(QUEUE, passive=True)
+                return bool(queue.method.consumer_count)
+            return False
+
+        wait_for(is_consuming)
+        yield Service(vhost.url, alias, buyer, running, connection.channel())
+    connection.close()
+
+
+def address(step: str = "authorise", **options: Any) -> Address:
+    given = {"saga": uuid4(), "turn": 2, "attempt": 0, **options}
+    return Address(step=step, **given)
+
+
+def test_a_command_is_done_and_replied_to(service):
+    to = address(turn=7, attempt=1)
+
+    reply = service.ask(AUTHORISE, to)
+
+    [payment] = Payment.objects.using(service.alias)
+    data = {"payment": payment.pk}
+    assert reply == {"outcome": "done", "data": data, "reason": ""}
+    assert service.payments() == [("order-17", "pending")]
+    [row] = service.replies()
+    assert (row.key, Address.of(row.as_event())) == (str(to.saga), to)
+
+
+def test_a_command_that_comes_again_is_done_once(service):
+    to, id = address(), uuid4()
+    first = service.ask(AUTHORISE, to)
+
+    second = service.ask(AUTHORISE, to)  # A retry: another message.
+    for _ in range(5):
+        service.send(AUTHORISE, to, id)  # The broker brings one several times.
+    wait_for(lambda: len(service.replies()) == 3)
+    service.finish()
+
+    assert first == second
+    assert len(service.replies()) == 3
+    assert service.payments() == [("order-17", "pending")]
+
+
+def test_what_was_done_is_undone_once(service):
+    to = address()
+    service.ask(AUTHORISE, to)
+
+    replies = [service.ask(VOID, to), service.ask(VOID, to)]
+
+    assert [each["outcome"] for each in replies] == ["undone", "undone"]
+    assert service.payments() == [("order-17", FAILED)]
+    types = OutboxEvent.objects.using(service.alias).filter(type="payment.failed")
+    assert types.count() == 1
+
+
+def test_an_undo_before_its_command_undoes_nothing_and_keeps_the_command_out(service):
+    to = address()
+
+    assert service.ask(VOID, to)["outcome"] == "null"
+    late = service.ask(AUTHORISE, to)
+
+    assert (late["outcome"], late["reason"]) == ("refused", "It is undone already.")
+    assert service.payments() == []
+
+
+def test_a_refusal_leaves_nothing_and_stays_one(service):
+    to = address()
+
+    first = service.ask(AUTHORISE, to, amount="0.00")
+    second = service.ask(AUTHORISE, to, amount="30.00")
+
+    assert first["outcome"] == second["outcome"] == "refused"
+    assert "greater than or equal" in first["reason"]
+    assert service.ask(VOID, to)["outcome"] == "null"
+    assert service.payments() == []
+
+
+def test_what_must_be_is_tried_anew_after_a_refusal(service):
+    service.ask(AUTHORISE, address())
+    to = address("ship", must=True)
+    [row] = Payment.objects.using(service.alias)
+    Payment.objects.using(service.alias).update(status=FAILED)
+    assert service.ask(CAPTURE, to)["outcome"] == "refused"
+
+    Payment.objects.using(service.alias).update(status="pending")
+
+    assert service.ask(CAPTURE, to)["outcome"] == "done"
+    assert service.ask(CAPTURE, to)["outcome"] == "done"
+    row.refresh_from_db(using=service.alias)
+    assert (row.status, service.booked()) == (COMPLETED, 1)
+
+
+def test_what_fails_is_rolled_back_and_may_come_again(service):
+    to = address("capture")
+
+    service.send(CAPTURE, to)  # There is no such payment: trouble, and no refusal.
+    service.ask(AUTHORISE, address())
+
+    assert service.ask(CAPTURE, to)["outcome"] == "done"
+    assert service.payments() == [("order-17", COMPLETED)]
+
+
+def test_an_order_over_the_monolith_and_the_service(service, tmp_path):
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "tests.sagas.shop_settings",
+        "DATABASE_URL": database_url(service.alias),
+        "BROKER_URL": service.url,
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'testproject'}",
+    }
+
+    def run(code: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", f"import django; django.setup()\n{code}"],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    ours = ["shop-orders", "strangler-sagas-announcements"]
+    ours += ["strangler-sagas-replies", "strangler-sagas-timeouts"]
+    others = ("saga-stock-stock.reserve", "saga-shipping-shipping.book")
+    consume = python("-m", "django", "consume_events", "--queue", "monolith")
+    consume += ["--subscribers", *ours, *others]
+    relay = python("-m", "django", "drain_outbox")
+    run(
+        "from django.core.management import call_command\n"
+        "call_command('migrate', 'shop', verbosity=0)\n"
+        "from shop.models import Item\n"
+        "Item.objects.create(name='book', left=5)"
+    )
+    order = (
+        "from shop.services import place\n"
+        "place(item='book', count=2, buyer='{}', amount='{}')"
+    )
+    run(order.format(service.buyer.pk, "30.00"))
+    run(order.format(service.buyer.pk, "20000.00"))  # More than the buyer may pay.
+
+    def ended() -> list[str]:
+        found = run(
+            "from shop.models import Order\n"
+            "for order in Order.objects.order_by('id'): print(order.status)"
+        ).split()
+        return found if "pending" not in found else []
+
+    with (
+        process(consume, tmp_path / "consumer.log", **environment),
+        process(relay, tmp_path / "relay.log", **environment),
+    ):
+        assert wait_for(ended, 60) == ["confirmed", "cancelled"]
+    left = run("from shop.models import Item\nprint(Item.objects.get().left)")
+    assert left.strip() == "3"
+    assert service.payments() == [("order-1", COMPLETED)]
+    assert service.booked() == 1

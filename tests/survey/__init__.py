@@ -1,0 +1,1 @@
+"""The survey: what it finds, keeps, sees while code runs, and tells."""

@@ -1,0 +1,98 @@
+"""What a run has shown: troubles, and figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from .ledger import COMMITTED, REFUSED, UNDONE, Line
+
+EXIT = {"GOOD": 0, "BAD": 1, "VOID": 2}
+
+
+@dataclass(slots=True, kw_only=True)
+class Window:
+    """From when to when somebody switched."""
+
+    began: float
+    ended: float
+    goal: str
+    is_calm: bool
+
+    def pause(self, lines: Iterable[Line]) -> float:
+        """The longest wait of any writer that touches it."""
+        return max(
+            (
+                line.waited
+                for line in lines
+                if line.at < self.ended and line.at + line.waited > self.began
+            ),
+            default=0.0,
+        )
+
+
+@dataclass(slots=True)
+class Report:
+    about: str
+    wanted: int  # Kills.
+    kills: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    void: Counter[str] = field(default_factory=Counter)
+    windows: list[Window] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    rates: dict[str, float] = field(default_factory=dict)
+    rows: int = 0
+    checks: int = 0
+    false_differences: int = 0
+
+    @property
+    def word(self) -> str:
+        if self.troubles:
+            return "BAD"
+        return "GOOD" if self.kills >= self.wanted else "VOID"
+
+    def text(self, lines: Sequence[Line]) -> str:
+        """For people."""
+        outcomes = Counter(line.outcome for line in lines)
+        raw = [line for line in lines if line.kind == "raw"]
+        well = [line for line in lines if line.kind != "raw"]
+        retried = Counter(
+            line.error.partition(":")[0]
+            for line in lines
+            if line.error and line.outcome == UNDONE
+        )
+        longest = max((line.waited for line in well), default=0.0)
+        found = [
+            self.about,
+            f"{self.kills} kills and {sum(self.faults.values())} faults that bit "
+            f"({sum(self.void.values())} did not): "
+            + ", ".join(f"{name} {n}" for name, n in sorted(self.faults.items())),
+            f"{outcomes[COMMITTED]:,} transactions committed, {outcomes[UNDONE]:,} "
+            f"undone (of those, after an error: {dict(retried)}); past the helper "
+            f"{sum(line.outcome == COMMITTED for line in raw):,} committed and "
+            f"{sum(line.outcome == REFUSED for line in raw):,} refused",
+            f"{self.rows:,} rows compared at {self.checks} times, by the judge; "
+            f"{self.false_differences} differences that the app saw",
+            f"longest wait of a writer: {longest:.2f} s",
+        ]
+        for is_calm, word in ((True, "undisturbed"), (False, "under fire")):
+            pauses = [w.pause(well) for w in self.windows if w.is_calm == is_calm]
+            if pauses:
+                found.append(
+                    f"pause at {len(pauses)} switches, {word}: median "
+                    f"{1000 * statistics.median(pauses):.0f} ms, max "
+                    f"{1000 * max(pauses):.0f} ms"
+                )
+        found += [f"{name}: {rate:,.0f}" for name, rate in self.rates.items()]
+        if self.lags:
+            lags = sorted(self.lags)
+            found.append(
+                f"lag (age of the oldest mark, {len(lags)} looks): median "
+                f"{1000 * statistics.median(lags):.0f} ms, p99 "
+                f"{1000 * lags[int(len(lags) * 0.99)]:.0f} ms, max "
+                f"{1000 * lags[-1]:.0f} ms"
+            )
+        return "\n".join([*found, *self.troubles, self.word])

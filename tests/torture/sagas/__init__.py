@@ -1,0 +1,1 @@
+"""Torture of sagas: orchestrator and participants with a database each, and no luck."""
