@@ -3,9 +3,9 @@
 # PYTHON=python3.12        which Python to make it from (default: the first from 3.10 up)
 # VENV=.venv               where
 # NO_INSTALL=1             never install Debian packages
-# JOBS=2                   processes that run the tests, each with servers of its own
+# JOBS=3                   processes that run the tests, each with servers of its own
 # REQUIRE_SERVICES=1       a service that cannot be had fails the tests
-# PYTEST_ARGS='-k outbox'  for pytest; likewise BENCH_ARGS, TORTURE_ARGS and TOX_ARGS
+# PYTEST_ARGS='-k outbox'  for pytest; likewise BENCH_ARGS, TORTURE_ARGS, EXTRACTION_ARGS and TOX_ARGS
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -37,7 +37,7 @@ demo: environment-demo ## payments, events and receipts to look at, on SQLite an
 	@PYTHONPATH=testproject $(bin)/python -m demo
 
 .PHONY: demo-full
-demo-full: environment-demo-full ## one payment's trace, over PostgreSQL, RabbitMQ and the Node.js service
+demo-full: environment-demo-full ## one payment's trace, over PostgreSQL, RabbitMQ and Node.js; then payments' tables move
 	@PYTHONPATH=.:testproject $(bin)/python -m demo.full
 
 service = testproject/notifications_service
@@ -46,15 +46,27 @@ service = testproject/notifications_service
 node: $(service)/node_modules/.package-lock.json ## install what the Node.js service needs
 
 $(service)/node_modules/.package-lock.json: $(service)/package-lock.json
-	npm ci --prefix $(service) --no-audit --no-fund
+	npm ci --prefix $(service) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-JOBS ?= 2
+# With servers, a test waits for them more often than it computes.
+test newest: JOBS ?= 3
+quick core: JOBS ?= 2
+
 .PHONY: test
 test: environment-test ## run the tests, with the services found or started
 	$(bin)/python -m pytest \
 		--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(if $(call is_on,$(REQUIRE_SERVICES)),--require-services) $(PYTEST_ARGS)
+
+.PHONY: quick core
+quick: environment-test ## the tests that need no server, for the daily loop
+	$(bin)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder \
+		--without-services -m 'not slow' $(PYTEST_ARGS)
+
+core: environment-test ## the quick tests without any opt-in app installed
+	$(bin)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder \
+		--without-services -m 'not slow' --ds tests.settings_core $(PYTEST_ARGS)
 
 .PHONY: lint lint-style lint-types lint-floors lint-migrations
 lint: lint-style lint-floors lint-migrations lint-types ## style, types, floors and migrations (-k: all, even if one fails)
@@ -82,6 +94,11 @@ docs: environment-docs ## build the documentation into docs/_build
 matrix: environment-matrix ## the quick tests on each Python and Django there is
 	PATH="$$PATH$(more_pythons)" $(bin)/tox run $(TOX_ARGS)
 
+.PHONY: newest
+newest: ## the tests and the matrix inside a newer Debian (root): newer servers, newer Pythons
+	@SUITE="$(SUITE)" PYTEST_ARGS="$(PYTEST_ARGS)" TOX_ARGS="$(TOX_ARGS)" JOBS="$(JOBS)" \
+		NO_INSTALL="$(NO_INSTALL)" scripts/newest.sh
+
 .PHONY: bench
 BENCHMARKS = $(basename $(notdir $(wildcard tests/benchmarks/bench_*.py)))
 bench: environment-bench ## measure: all of them, or make bench BENCHMARKS=bench_relay
@@ -99,6 +116,13 @@ torture: environment-test ## kill everything for SECONDS, by SEED, on DATABASE
 	PYTHONPATH=.:testproject $(bin)/python -m tests.torture --seconds $(SECONDS) \
 		--seed $(SEED) --database $(DATABASE) --history $(HISTORY) \
 		--logs $(basename $(HISTORY)) $(TORTURE_ARGS)
+
+REPORT ?= extraction-$(SEED).html
+.PHONY: extraction
+extraction: SECONDS = 360
+extraction: environment-test ## one extraction from end to end, under fire, for SECONDS, by SEED
+	PYTHONPATH=.:testproject $(bin)/python -m tests.extraction --seconds $(SECONDS) \
+		--seed $(SEED) --database $(DATABASE) --report $(REPORT) $(EXTRACTION_ARGS)
 
 .PHONY: clean
 clean: ## remove what the targets made

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 
+from pygments.lexers.sql import PostgresLexer
+from sphinx.application import Sphinx
+
 project = "django-strangler"
 copyright = "the django-strangler developers"
 release = importlib.metadata.version(project)
@@ -16,3 +19,8 @@ html_theme = "furo"
 html_title = "django-strangler"
 exclude_patterns = ["_build"]
 nitpicky = True
+
+
+def setup(app: Sphinx) -> None:
+    """Let ``sql`` be PostgreSQL's: ``$1`` and ``$$`` are none of the standard's."""
+    app.add_lexer("sql", PostgresLexer)

@@ -33,7 +33,7 @@ pick_python() {
         return
     fi
     # A name that is found may still not run: pyenv's shims are such.
-    for python in python3 python3.13 python3.12 python3.11 python3.10 python; do
+    for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11 python3.10 python; do
         if is_supported "$python"; then return; fi
     done
     die "no Python 3.10 or newer was found. Install one (Debian: apt-get install" \
