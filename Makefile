@@ -5,6 +5,7 @@
 # NO_INSTALL=1             never install Debian packages
 # JOBS=3                   processes that run the tests, each with servers of its own
 # REQUIRE_SERVICES=1       a service that cannot be had fails the tests
+# SECOND_LOOK=1            a few tests that fail are run once more, alone (scripts/second_look.sh)
 # PYTEST_ARGS='-k outbox'  for pytest; likewise BENCH_ARGS, TORTURE_ARGS, EXTRACTION_ARGS and TOX_ARGS
 
 .DEFAULT_GOAL := help
@@ -55,7 +56,7 @@ quick core: JOBS ?= 2
 
 .PHONY: test
 test: environment-test ## run the tests, with the services found or started
-	$(bin)/python -m pytest \
+	$(if $(call is_on,$(SECOND_LOOK)),scripts/second_look.sh) $(bin)/python -m pytest \
 		--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(if $(call is_on,$(REQUIRE_SERVICES)),--require-services) $(PYTEST_ARGS)
 

@@ -15,8 +15,10 @@ import pytest
 
 from tests.services import leftovers, mariadb, processes
 from tests.services.instances import Instance
+from tests.services.mariadb import MARIADB
 from tests.services.postgresql import POSTGRESQL
 from tests.services.rabbitmq import PrivateRabbitMQ
+from tests.services.services import Services
 from tests.waiting import TimedOut, wait_for
 
 
@@ -184,6 +186,27 @@ def test_a_test_finds_the_server_up_that_another_one_left_dead(
 
     assert again is private_postgresql
     assert again.answers()
+
+
+def test_the_server_of_all_tests_goes_on_if_it_dies_and_its_log_is_shown(
+    private_mariadb, monkeypatch
+) -> None:
+    """`private_mariadb` for its skip: where there is none, none can be started."""
+    monkeypatch.delenv(MARIADB.variable, raising=False)
+    said: list[str] = []
+    with closing(Services(said.append)) as services:
+        server = services.get(MARIADB)
+        assert isinstance(server, Instance)
+        assert services.get(MARIADB) is server
+        assert said == []
+        server.kill()
+
+        again = services.get(MARIADB)
+
+        assert again is server
+        assert server.answers()
+        assert "has died" in said[0]
+        assert "ready for connections" in said[1]
 
 
 def test_waiting_ends_at_the_deadline_with_the_last_error() -> None:

@@ -235,8 +235,9 @@ def vhosts(rabbitmq: RabbitMQ) -> Iterator[Vhosts]:
 
 
 @pytest.fixture
-def vhost(vhosts: Vhosts) -> Iterator[Vhost]:
+def vhost(vhosts: Vhosts, services: Services) -> Iterator[Vhost]:
     """An empty vhost: `.url`. Names through `.own()`, in case it has to be shared."""
+    services.get(RABBITMQ)
     with vhosts.fresh() as vhost:
         yield vhost
 

@@ -36,8 +36,13 @@ class Services:
         return Run()
 
     def get(self, kind: Kind) -> Service:
-        """The server that all tests share."""
-        return self._common.get(kind)
+        """The server that all tests share; up again, should it have died."""
+        service = self._common.get(kind)
+        if isinstance(service, Instance) and not service.running:
+            self._announce(f"{service!r} has died. It goes on; its last words:")
+            self._announce(service.log())
+            service.start()
+        return service
 
     def get_dedicated(self, kind: Kind) -> Instance:
         """The server for tests that stop, kill or pause it; it is up now."""
