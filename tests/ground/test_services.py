@@ -124,6 +124,18 @@ class TestMariaDB(ServerContract):
             assert str(cursor.fetchone()[0]) == "7:00:00"
 
 
+    def test_a_server_that_starts_leaves_its_neighbours_temporary_tables(
+        self, server: Instance, start_private
+    ) -> None:
+        with mariadb.connect(server.url, database="mysql") as connection:
+            cursor = connection.cursor()
+            cursor.execute("CREATE TEMPORARY TABLE brief (id int) ENGINE=Aria")
+
+            start_private("mariadb")
+
+            cursor.execute("DROP TEMPORARY TABLE brief")
+
+
 class TestRabbitMQ(ServerContract):
     @pytest.fixture
     def server(self, private_rabbitmq: Instance) -> Instance:

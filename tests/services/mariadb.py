@@ -24,6 +24,7 @@ class PrivateMariaDB(Instance):
             f"--datadir={self.data}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
+            self.tmpdir,
             "--innodb-flush-method=nosync",
             "--innodb-log-file-size=16M",
         )
@@ -33,6 +34,12 @@ class PrivateMariaDB(Instance):
             f"ALTER USER root@localhost IDENTIFIED BY '{self.password}';\n"
             f"ALTER USER root@'127.0.0.1' IDENTIFIED BY '{self.password}';\n",
         )
+
+    @property
+    def tmpdir(self) -> str:
+        # A server that starts deletes what looks like a temporary table of its own: in
+        # a shared folder, those of its neighbours, who may die of it.
+        return f"--tmpdir={self.folder}"
 
     def address(self) -> str:
         return f"mariadb://root:{self.password}@{LOOPBACK}:{self.listening}/mysql"
@@ -44,6 +51,7 @@ class PrivateMariaDB(Instance):
             f"--datadir={self.data}",
             f"--init-file={self.folder / 'init.sql'}",
             f"--pid-file={self.folder / 'pid'}",
+            self.tmpdir,
             # Under the data directory: a long path would not fit into an address.
             "--socket=mariadbd.sock",
             f"--bind-address={LOOPBACK}",
