@@ -6,9 +6,8 @@ const { Refusal } = require('./errors');
 
 const LEEWAY = 5;
 const TTL = 60;
-const SAFE = new Set(['GET', 'HEAD', 'OPTIONS']);
-const parse = (part) => JSON.parse(Buffer.from(part, 'base64url'));
-const refuse = (detail) => new Refusal(401, { title: 'Unauthorized', status: 401, detail });
+const SAFE = ['GET', 'HEAD', 'OPTIONS'];
+const refused = { title: 'Unauthorized', status: 401, detail: 'The identity is not believed.' };
 
 class Verifier {
   constructor({ url, audience, issuer = 'monolith', fetchKeys = fetchJson }) {
@@ -19,26 +18,17 @@ class Verifier {
   async identify({ method, path, headers }, now = Date.now() / 1000) {
     const token = headers['strangler-identity'];
     if (!token) return null;
-    const [head, claims, signature] = this.parts(token);
-    if (head.typ !== 'strangler-identity+jwt' || head.alg !== 'EdDSA') throw refuse('Another kind.');
-    const key = this.keys.get(head.kid) ?? (await this.refreshed(head.kid, now));
-    const signed = Buffer.from(token.slice(0, token.lastIndexOf('.')));
-    if (!key || !verify(null, signed, key, signature)) throw refuse('Not signed by the monolith.');
-    if (claims.aud !== this.audience || claims.iss !== this.issuer) throw refuse('Not for us.');
-    if (!(claims.exp > now - LEEWAY && claims.iat < now + LEEWAY)) throw refuse('Not now.');
-    if (claims.iat < now - TTL - LEEWAY || typeof claims.sub !== 'string') throw refuse('Too old.');
-    const target = decodeURI(String(claims.htu).split('?')[0]);
-    if (!SAFE.has(method) && (claims.htm !== method || target !== path)) throw refuse('Another request.');
+    const [signed, signature] = token.split(/\.(?=[^.]*$)/); // At the last dot.
+    const [head, claims] = signed.split('.').map(decode);
+    const key = this.keys.get(head?.kid) ?? (await this.refreshed(head?.kid, now));
+    const believed =
+      (head?.typ === 'strangler-identity+jwt' && head.alg === 'EdDSA' && key && signature) &&
+      verify(null, Buffer.from(signed), key, Buffer.from(signature, 'base64url')) &&
+      (claims?.iss === this.issuer && claims.aud === this.audience && typeof claims.sub === 'string') &&
+      (claims.exp > now - LEEWAY && claims.iat < now + LEEWAY && claims.iat > now - TTL - LEEWAY) &&
+      (SAFE.includes(method) || (claims.htm === method && pathOf(claims.htu) === path));
+    if (!believed) throw new Refusal(401, refused);
     return claims.sub;
-  }
-
-  parts(token) {
-    try {
-      const [head, claims, signature] = token.split('.');
-      return [parse(head), parse(claims), Buffer.from(signature, 'base64url')];
-    } catch {
-      throw refuse('Not a token.');
-    }
   }
 
   async refreshed(kid, now) {
@@ -50,6 +40,16 @@ class Verifier {
     return this.keys.get(kid);
   }
 }
+
+function decode(part) {
+  try {
+    return JSON.parse(Buffer.from(part, 'base64url'));
+  } catch {
+    return null;
+  }
+}
+
+const pathOf = (url) => decodeURI(String(url).split('?')[0]);
 
 async function fetchJson(url) {
   const response = await fetch(url, { signal: AbortSignal.timeout(2000), redirect: 'error' });

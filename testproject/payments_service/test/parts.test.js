@@ -91,6 +91,8 @@ test('what cannot be believed is refused', async () => {
     token({}, {}, other),
     `${token().slice(0, -4)}AAAA`,
     'a.b.c',
+    'bnVsbA.bnVsbA.AAAA',
+    'bnVsbA',
     '.',
   ]) {
     await assert.rejects(verifier().identify(request(bad), NOW), { status: 401 }, bad);
