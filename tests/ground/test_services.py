@@ -123,7 +123,6 @@ class TestMariaDB(ServerContract):
             cursor.execute("SELECT TIMEDIFF(NOW(), UTC_TIMESTAMP())")
             assert str(cursor.fetchone()[0]) == "7:00:00"
 
-
     def test_a_server_that_starts_leaves_its_neighbours_temporary_tables(
         self, server: Instance, start_private
     ) -> None:
