@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 
 HERE = Path(__file__).parent
@@ -32,6 +33,31 @@ def pytest_collection_modifyitems(
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         tests = Counter(item.path for item in items)
         items.sort(key=lambda item: 0 if item.path in slow else 1 / tests[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def all_is_declared() -> None:
+    """
+    What the apps declare is known before a test puts another registry in its place.
+
+    A module is imported once: first while a test has emptied a registry, and what it
+    declares would be gone with that test, for all later ones.
+    """
+    from django_strangler.inbox import subscribers
+
+    subscribers.registry.all()
+    if apps.is_installed("django_strangler.contracts"):
+        from django_strangler.contracts.declare import registry
+
+        registry.discover()
+    if apps.is_installed("django_strangler.sagas"):
+        from django_strangler.sagas import definitions
+
+        definitions.registry.discover()
+    if apps.is_installed("django_strangler.experiments"):
+        from django_strangler.experiments.registry import discover
+
+        discover()
 
 
 @pytest.fixture(autouse=True)
