@@ -15,7 +15,7 @@ class TimedOut(AssertionError):
 
 def wait_for(
     condition: Callable[[], T],
-    timeout: float = 30.0,
+    timeout: float = 60.0,
     *,
     message: str = "",
     interval: float = 0.02,

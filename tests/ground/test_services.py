@@ -66,7 +66,7 @@ class ServerContract:
 
             server.resume()
 
-            assert server.answers()
+            wait_for(server.answers)
             client.send(b"?")  # The connection is still there.
 
     def test_a_server_is_started_harmlessly_when_it_runs_or_is_paused(
@@ -78,7 +78,7 @@ class ServerContract:
         server.start()
 
         assert server.process is running
-        assert server.answers()
+        wait_for(server.answers)
 
 
 class TestPostgreSQL(ServerContract):
@@ -196,7 +196,7 @@ def test_a_test_finds_the_server_up_that_another_one_left_dead(
     again = services.get_dedicated(POSTGRESQL)
 
     assert again is private_postgresql
-    assert again.answers()
+    wait_for(again.answers)
 
 
 def test_the_server_of_all_tests_goes_on_if_it_dies_and_its_log_is_shown(

@@ -12,6 +12,7 @@ from . import sources
 from .base import Unavailable
 from .instances import program
 from .leftovers import Run
+from .ports import free_port
 
 NAMES = ("chromium", "chromedriver")
 PACKAGES = ("chromium", "chromium-driver", "fonts-dejavu-core")
@@ -92,7 +93,7 @@ def start(run: Run, announce: Callable[[str], None]) -> Browser:
     for flag in (*FLAGS, f"--user-data-dir={run.subfolder('chromium')}"):
         options.add_argument(flag)
     # Both are named, so that Selenium looks for neither, nor downloads one.
-    service = webdriver.ChromeService(executable_path=driver)
+    service = webdriver.ChromeService(executable_path=driver, port=free_port())
     try:
         browser = Browser(options=options, service=service)
     except WebDriverException as error:

@@ -38,7 +38,7 @@ class Instance(Service):
 
     key: ClassVar[str]
     accounts: ClassVar[tuple[str, ...]]  # Whom it runs as when we are root.
-    patience: ClassVar[float] = 30.0  # Seconds a start or a stop may take.
+    patience: ClassVar[float] = 120.0  # Seconds a start or a stop may take.
 
     def __init__(self, run: Run, *arguments: str) -> None:
         self.run = run
@@ -156,7 +156,7 @@ class Instance(Service):
         self.run.remember(process.pid)
         return process
 
-    def execute(self, *command: str, timeout: float = 60) -> str:
+    def execute(self, *command: str, timeout: float = 180) -> str:
         """Run a command beside the server, as its user, and return what it says."""
         done = processes.run(
             command,

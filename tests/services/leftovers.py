@@ -120,7 +120,7 @@ def alive(owner: str) -> bool:
 
 def remove(folder: Path) -> None:
     """Kill what was started there and remove the folder."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         for line in (folder / PROCESSES).read_text().splitlines():
             pid, _, start = line.partition(" ")
             if alive(f"{pid}.{start}"):
@@ -136,7 +136,10 @@ def remove(folder: Path) -> None:
 def _release_shared_memory(folder: Path) -> None:
     """A killed PostgreSQL leaves a few bytes of System V memory behind."""
     for lock in folder.glob("*/data/postmaster.pid"):
-        fields = lock.read_text().splitlines()[6:7]
+        try:
+            fields = lock.read_text().splitlines()[6:7]
+        except OSError:
+            continue  # Another run removes it just now.
         if fields and shutil.which("ipcrm"):
             segment = fields[0].split()[-1]
             subprocess.run(["ipcrm", "-m", segment], capture_output=True)

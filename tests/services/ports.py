@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import socket
 from pathlib import Path
@@ -21,12 +22,20 @@ def free_port() -> int:
     connections, a client that keeps trying may even connect to itself.
     """
     choice = random.SystemRandom()
+    number, count = _process()
     for _ in range(200):
-        port = choice.randrange(LOWEST, _first_outgoing())
+        port = choice.randrange(LOWEST + number, _first_outgoing(), count)
         if port not in _given and _is_free(port):
             _given.add(port)
             return port
     raise OSError(errno.EADDRINUSE, f"no free port between {LOWEST} and 32767")
+
+
+def _process() -> tuple[int, int]:
+    """Which one of how many it is that run tests (pytest-xdist): each has its ports."""
+    name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return int(name.removeprefix("gw")) % count, count
 
 
 def _first_outgoing() -> int:

@@ -7,6 +7,7 @@ import os
 import pwd
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def run(
     account: Account | None,
     folder: Path,
     environment: Mapping[str, str],
-    timeout: float = 60,
+    timeout: float = 180,
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
@@ -114,10 +115,19 @@ def thaw(pid: int) -> None:
         _signal(child, signal.SIGCONT)
 
 
-def kill_tree(pid: int) -> None:
+def kill_tree(pid: int, patience: float = 30.0) -> None:
+    """Kill all of them; they are dead when this returns."""
     # Frozen first: else a child may start another one while the list is worked off.
-    for child in freeze(pid):
+    dying = {child: started(child) for child in freeze(pid)}
+    for child in dying:
         _signal(child, signal.SIGKILL)
+    # On a busy machine they die later, and PostgreSQL does not start beside a child
+    # of the one before it.
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and any(
+        start is not None and started(child) == start for child, start in dying.items()
+    ):
+        time.sleep(0.005)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -88,7 +88,7 @@ class Proxy:
         return self._run(call())
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     def _listen(self) -> None:
         if self._listener is None:

@@ -44,7 +44,7 @@ class SharedRabbitMQ(Service):
             return False
         return True
 
-    def ctl(self, *arguments: str, timeout: float = 60) -> str:
+    def ctl(self, *arguments: str, timeout: float = 180) -> str:
         if not self.has_ctl:
             raise Unavailable(f"no rabbitmqctl reaches the RabbitMQ of {self.origin}")
         return self._ctl(*arguments, timeout=timeout)
@@ -53,7 +53,7 @@ class SharedRabbitMQ(Service):
         """The value of an Erlang expression on the node."""
         return self.ctl("eval", f"{expression}.").strip()
 
-    def _ctl(self, *arguments: str, timeout: float = 60) -> str:
+    def _ctl(self, *arguments: str, timeout: float = 180) -> str:
         # On Debian, root's rabbitmqctl changes to the server's user by itself.
         name = "rabbitmqctl" if self.control else program("rabbitmqctl")
         command = [*self.control, name, "-q", *arguments]
@@ -66,7 +66,6 @@ class SharedRabbitMQ(Service):
 class PrivateRabbitMQ(Instance):
     key = "rabbitmq"
     accounts = ("rabbitmq", "nobody")
-    patience = 90.0
     has_ctl = True
 
     def __init__(self, run: Run, *arguments: str) -> None:
@@ -169,7 +168,7 @@ class PrivateRabbitMQ(Instance):
     def evaluate(self, expression: str) -> str:
         """The value of an Erlang expression; rabbitmqctl needs a while to start."""
         if not shutil.which("erl_call"):
-            return self.ctl("eval", f"{expression}.", timeout=180).strip()
+            return self.ctl("eval", f"{expression}.").strip()
         done = subprocess.run(
             [
                 *("erl_call", "-sname", self.environment["RABBITMQ_NODENAME"], "-e"),
@@ -179,14 +178,14 @@ class PrivateRabbitMQ(Instance):
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         answer = re.fullmatch(r"\{ok, (.*)\}", done.stdout.strip(), re.DOTALL)
         if answer is None:
             raise CommandFailed(f"{expression}: {done.stdout}{done.stderr}")
         return answer[1]
 
-    def ctl(self, *arguments: str, timeout: float = 60) -> str:
+    def ctl(self, *arguments: str, timeout: float = 180) -> str:
         """Run rabbitmqctl on this node and return what it prints."""
         command = program("rabbitmqctl", DEBIAN)
         return self.execute(command, "-q", *arguments, timeout=timeout)

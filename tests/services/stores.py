@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from abc import ABC, abstractmethod
@@ -122,14 +123,23 @@ class PostgreSQLStore(Store):
             return [name for (name,) in rows]
 
     def _execute(self, statement: str, *names: str) -> None:
-        identifiers = map(sql.Identifier, names)
+        command = sql.SQL(statement).format(*map(sql.Identifier, names))
+
+        def done() -> bool:
+            connection.execute(command)
+            return True
+
         with psycopg.connect(
-            self.url, autocommit=True, connect_timeout=20
+            self.url, autocommit=True, connect_timeout=60
         ) as connection:
-            connection.execute(sql.SQL(statement).format(*identifiers))
+            # It waits some seconds for sessions to end, and on a busy machine that is
+            # not enough.
+            wait_for(done, ignoring=(psycopg.errors.ObjectInUse,))
 
 
 class MariaDBStore(Store):
+    moment = 0.2  # Seconds in which a connection that was closed just now is gone.
+
     def __init__(self, url: str) -> None:
         super().__init__()
         self.url = url
@@ -166,8 +176,11 @@ class MariaDBStore(Store):
             rows = self._checksums(cursor, filled)
             cursor.execute(f"USE `{name}`")
             try:
-                # A connection that was closed just now takes a moment to be gone.
-                wait_for(lambda: not self._sessions(cursor, name), 0.2, interval=0.005)
+                wait_for(
+                    lambda: not self._sessions(cursor, name),
+                    self.moment,
+                    interval=0.005,
+                )
                 found = self._definitions(cursor, name)
             except (TimedOut, NotImplementedError):
                 return False  # Somebody is in it yet, or has made a trigger.
@@ -187,7 +200,9 @@ class MariaDBStore(Store):
             cursor = connection.cursor()
             # An open transaction elsewhere would make DROP wait for it.
             for session in self._sessions(cursor, name):
-                cursor.execute("KILL %s", [session])
+                # By now it may have ended by itself.
+                with contextlib.suppress(pymysql.err.OperationalError):
+                    cursor.execute("KILL %s", [session])
             cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
 
     def names(self) -> list[str]:
