@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 from django.conf import settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "django_strangler"
@@ -17,6 +19,17 @@ collect_ignore = [
     for path in PACKAGE.glob("*/apps.py")
     if f"django_strangler.{path.parent.name}" not in settings.INSTALLED_APPS
 ]
+
+# The same examples in each run, and however slow it is: what has passed, passes.
+# --hypothesis-profile=default looks for others.
+hypothesis_settings.register_profile(
+    "steady",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("steady")
 
 pytest_plugins = ["tests.services.plugin", "tests.services.fixtures"]
 
