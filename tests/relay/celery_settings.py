@@ -9,7 +9,8 @@ _folder = os.environ["CELERY_FOLDER"]
 CELERY_BROKER_URL = "filesystem://"
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "data_folder_in": f"{_folder}/queue",
-    "data_folder_out": f"{_folder}/queue",
+    # What is being written there is read half written.
+    "data_folder_out": f"{_folder}/sent",
     "processed_folder": f"{_folder}/done",
     "control_folder": f"{_folder}/control",
 }

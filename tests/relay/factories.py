@@ -106,5 +106,5 @@ def running(alias: str, far: memory.MemoryExchange, **options) -> Iterator[Relay
         yield relays[0]
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()

@@ -67,7 +67,7 @@ class Drain:
     def output(self) -> str:
         return self.path.read_text()
 
-    def terminate(self, number: int = signal.SIGTERM, timeout: float = 10) -> float:
+    def terminate(self, number: int = signal.SIGTERM, timeout: float = 60) -> float:
         """Ask it to stop; returns how long that took."""
         started = time.monotonic()
         self.process.send_signal(number)
@@ -79,7 +79,9 @@ class Drain:
         self.process.wait()
 
     def pause(self) -> None:
+        """It stands still when this returns."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)

@@ -10,6 +10,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_strangler.brokers import Kind, memory
+from django_strangler.clock import DatabaseNow
 from django_strangler.models import OutboxEvent
 from django_strangler.outbox import settling
 from tests.relay.factories import (
@@ -26,13 +27,17 @@ def test_a_delayed_event_waits_for_its_time_and_holds_nobody(
     sqlite_db: str, far: memory.MemoryExchange
 ) -> None:
     (late,) = publish(sqlite_db, "a", delay=3600)
-    (soon,) = publish(sqlite_db, "a", delay=0.3)
+    (soon,) = publish(sqlite_db, "a", delay=1800)
     rows = publish(sqlite_db, "a", "a")
 
     make_relay(sqlite_db, far).drain()
 
     assert rows_sent(far) == rows
-    wait_for(lambda: make_relay(sqlite_db, far).drain() and rows_sent(far)[-1] == soon)
+    # Its time has come.
+    row = OutboxEvent.objects.using(sqlite_db).filter(pk=soon)
+    row.update(available_at=DatabaseNow())
+    make_relay(sqlite_db, far).drain()
+    assert rows_sent(far) == [*rows, soon]
     assert events(sqlite_db)[late].state == "pending"
 
 

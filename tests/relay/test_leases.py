@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
@@ -9,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django_strangler.clock import DatabaseNow
 from django_strangler.models import Lane, RelayProcess
 from django_strangler.outbox.lanes import LANES
-from django_strangler.outbox.leases import Leases
+from django_strangler.outbox.leases import LOOK_INTERVAL, Leases
 
 ALL = frozenset(range(LANES))
 
@@ -155,13 +157,16 @@ def test_the_end_of_another_lease_is_not_waited_past(
     """So that lanes are taken over within lease + 2 s, and most often sooner."""
     dead, heir = make_leases(sqlite_db, clock), make_leases(sqlite_db, clock)
     dead.keep()
+    began = time.monotonic()
     RelayProcess.objects.using(sqlite_db).filter(token=dead.token).update(
-        expires_at=DatabaseNow(0.5)
+        expires_at=DatabaseNow(1.4)
     )
 
     heir.keep()
+    meanwhile = time.monotonic() - began
 
-    assert 0.5 < heir.seconds_at_rest < 0.8
+    # A moment after the other lease's end, and not when it looks as a rule.
+    assert 1.4 - meanwhile < heir.seconds_at_rest < 1.7 < LOOK_INTERVAL
 
 
 def test_a_lease_ahead_of_its_own_length_is_over(any_db: str, clock: Clock) -> None:

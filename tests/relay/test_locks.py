@@ -42,7 +42,7 @@ def test_a_deadlock_is_repeated_and_never_seen(
 
         def lock_the_other() -> None:
             with other.cursor() as cursor:
-                wait_for(lambda: is_blocked(postgresql_db), 20)
+                wait_for(lambda: is_blocked(postgresql_db))
                 cursor.execute(lock, [rows[0]])
             other.rollback()
 
@@ -162,8 +162,8 @@ def test_two_writers_on_sqlite_beside_a_relay_are_never_locked_out(
             thread.start()
         for thread in threads:
             thread.join()
-        wait_for(lambda: not pending(sqlite_db), 20)
+        wait_for(lambda: not pending(sqlite_db))
 
     assert not errors
     assert len(far.sent) == 3120
-    assert statistics.median(took) < 0.05
+    assert statistics.median(took) < 0.5

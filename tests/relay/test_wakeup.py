@@ -14,7 +14,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_strangler.brokers import memory
-from django_strangler.outbox import wakeup
+from django_strangler.outbox import listening, wakeup
 from django_strangler.outbox.publishing import publish_event
 from django_strangler.outbox.relay import Relay
 from tests.relay.factories import make_relay, pending, publish, rows_sent
@@ -23,7 +23,13 @@ from tests.services.fixtures import MakeDb, needed
 from tests.services.instances import Instance
 from tests.waiting import wait_for
 
-NEVER = 20.0  # A poll that no test waits for.
+NEVER = 90.0  # A poll that no test waits for.
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay hears its own NOTIFY, however late a busy machine is with it."""
+    monkeypatch.setattr(listening, "SELF_TEST", 60.0)
 
 
 @contextmanager
@@ -46,6 +52,7 @@ def running(alias: str, far: memory.MemoryExchange, **options) -> Iterator[Relay
         thread.join()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_commit_wakes_a_relay(postgresql_db: str, far: memory.MemoryExchange) -> None:
     with running(postgresql_db, far, poll_interval=NEVER) as relay:
         wait_for(lambda: relay.wakeup.is_listening)
@@ -55,9 +62,10 @@ def test_a_commit_wakes_a_relay(postgresql_db: str, far: memory.MemoryExchange) 
         wait_for(lambda: not pending(postgresql_db))
 
         assert rows_sent(far) == [row]
-        assert time.monotonic() - published < 3  # So it was no poll.
+        assert time.monotonic() - published < NEVER / 2  # So it was no poll.
 
 
+@pytest.mark.usefixtures("patient")
 def test_what_is_notified_while_a_relay_works_is_heard(
     postgresql_db: str, far: memory.MemoryExchange
 ) -> None:
@@ -70,7 +78,7 @@ def test_what_is_notified_while_a_relay_works_is_heard(
     with connections[postgresql_db].cursor() as cursor:
         cursor.execute(f"NOTIFY {wakeup.CHANNEL}")
 
-    assert relay.wakeup.wait(5) is True
+    assert relay.wakeup.wait(60) is True
     relay._leave()
 
 
@@ -81,7 +89,7 @@ def test_the_switch_turns_it_off(
         assert not relay.wakeup.is_listening
 
         (row,) = publish(postgresql_db, "a")
-        wait_for(lambda: not pending(postgresql_db), 3)
+        wait_for(lambda: not pending(postgresql_db))
 
     assert rows_sent(far) == [row]
 
@@ -89,7 +97,7 @@ def test_the_switch_turns_it_off(
 def test_others_are_polled(any_db: str, far: memory.MemoryExchange) -> None:
     with running(any_db, far, poll_interval=0.1, notify=False) as relay:
         (row,) = publish(any_db, "a")
-        wait_for(lambda: not pending(any_db), 5)
+        wait_for(lambda: not pending(any_db))
 
         assert not relay.wakeup.is_listening
     assert rows_sent(far) == [row]
@@ -111,6 +119,7 @@ def test_publishing_costs_one_statement_of_the_application(
         wakeup._last_sent.clear()
 
 
+@pytest.mark.usefixtures("patient")
 def test_publishers_obey_the_switch(
     postgresql_db: str, far: memory.MemoryExchange
 ) -> None:
@@ -126,7 +135,7 @@ def test_publishers_obey_the_switch(
         assert relay._reading._last_at == polled
         with connections[postgresql_db].cursor() as cursor:
             cursor.execute(f"NOTIFY {wakeup.CHANNEL}")
-        wait_for(lambda: not pending(postgresql_db), 3)
+        wait_for(lambda: not pending(postgresql_db))
 
 
 @pytest.fixture
