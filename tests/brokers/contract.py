@@ -14,7 +14,7 @@ from typing import Protocol
 from django_strangler.brokers import Broker, Kind, Outcome, Outgoing
 from tests.brokers.factories import outgoing
 
-PATIENCE = 20.0  # Seconds until a test gives up waiting.
+PATIENCE = 60.0  # Seconds until a test gives up waiting.
 
 
 class FarSide(Protocol):

@@ -70,7 +70,7 @@ class RabbitSide:
         taken = []
         with self.channel() as channel:
             for method, properties, body in channel.consume(
-                self.own(queue), auto_ack=True, inactivity_timeout=10
+                self.own(queue), auto_ack=True, inactivity_timeout=60
             ):
                 if method is None:
                     break
@@ -135,7 +135,15 @@ MakeRabbit = Callable[..., Broker]
 def open_broker(
     *urls: str, exchange: str, limits: Limits | None = None, **settings: Any
 ) -> Broker:
+    urls = tuple(map(_patient, urls))
     given = Settings(broker_url=urls, exchange=exchange, **settings)
     broker = RabbitMQBroker(urls, given, limits=limits)
     broker.open()
     return broker
+
+
+def _patient(url: str) -> str:
+    """Unless a test is about that, a busy machine's RabbitMQ may confirm late."""
+    if "confirm_timeout=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}confirm_timeout=30"

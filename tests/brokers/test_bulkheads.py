@@ -69,7 +69,7 @@ class open_channel:
 
 @pytest.fixture
 def broker(first):
-    url = with_options(first.url, confirm_timeout=2)
+    url = with_options(first.url, confirm_timeout=4)
     broker = open_broker(url, exchange=EXCHANGE)
     yield until_ready(broker)
     broker.close()
@@ -108,7 +108,7 @@ class Holding:
         elif outcome.cause.holds_type:
             self.held[self.waiting[outcome.row].type] = outcome.cause
 
-    def until(self, condition: Any, patience: float = 60.0) -> None:
+    def until(self, condition: Any, patience: float = 120.0) -> None:
         deadline = time.monotonic() + patience
         while not condition():
             assert time.monotonic() < deadline, (self.held, len(self.waiting))
@@ -118,7 +118,7 @@ class Holding:
 def probe(broker: Broker, event: Outgoing) -> Outcome:
     broker.send([event], probe=True)
     found: list[Outcome] = []
-    wait_for(lambda: found.extend(broker.outcomes(0.1)) or found, patience=60)
+    wait_for(lambda: found.extend(broker.outcomes(0.1)) or found, patience=120)
     return found[0]
 
 
@@ -155,7 +155,7 @@ def test_a_probe_that_is_not_confirmed_hinders_nobody_and_one_that_is_opens(
     relay.until(lambda: not relay.waiting)
 
     second.start()
-    wait_for(partial(_is_confirmed, broker, stuck), patience=90)
+    wait_for(partial(_is_confirmed, broker, stuck), patience=150)
     assert log.count(f"events of type '{STUCK}' are taken again") == 1
 
 
