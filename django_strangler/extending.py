@@ -21,7 +21,8 @@ attributes: list[Callable[[str, Mapping[str, Header]], Mapping[str, Header]]] = 
 # tools of development: it is on the way of every request.
 flag_watchers: list[Callable[[str, bool, str], None]] = []
 
-# How reserved headers begin that are an event's own, and not its way's.
+# Names of reserved headers that are an event's own, and not its way's. Each stands for
+# those as well that go on with "-" after it.
 headers: set[str] = set()
 
 ErrorClass: TypeAlias = "type[BaseException]"
@@ -51,6 +52,11 @@ class Contract(Protocol):
 
     def read(self, event: Event) -> Event:
         """The event with its payload as an instance, in ``data``."""
+
+
+def is_own_header(name: str) -> bool:
+    """Whether a reserved header belongs to an event, wherever that came along."""
+    return any(name == own or name.startswith(f"{own}-") for own in headers)
 
 
 def validate(event: Event) -> None:

@@ -65,13 +65,12 @@ def envelope_of(outgoing: Outgoing, source: str) -> Envelope:
 
 
 def read(delivery: Delivery, *, max_bytes: int) -> Envelope:
-    """From whatever came; or ``Refused``."""
+    """From any delivery; or ``Refused``."""
     if len(delivery.body) > max_bytes:
         raise Refused(
             f"its body has {len(delivery.body)} bytes, more than MAX_PAYLOAD_BYTES"
         )
     headers = _headers(delivery.headers)
-    own = (context.PREFIX, *extending.headers)
     return Envelope(
         id=_id(delivery.id),
         type=_type(delivery),
@@ -79,7 +78,9 @@ def read(delivery: Delivery, *, max_bytes: int) -> Envelope:
         headers={
             name: value
             for name, value in headers.items()
-            if not name.startswith("strangler-") or name.startswith(own)
+            if not name.startswith("strangler-")
+            or name.startswith(context.PREFIX)
+            or extending.is_own_header(name)
         },
         correlation_id=(
             delivery.correlation_id if isinstance(delivery.correlation_id, str) else ""

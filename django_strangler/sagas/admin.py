@@ -81,7 +81,7 @@ class History(admin.TabularInline):  # type: ignore[type-arg]
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who sees the saga sees its history."""
+        """A person who sees the saga sees its history."""
         return True
 
 
@@ -153,7 +153,7 @@ class SagaRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         )
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who may do something about a saga has to find it."""
+        """A person who may act on a saga has to find it."""
         return super().has_view_permission(request, obj) or any(
             request.user.has_perm(verb.permission) for verb in VERBS
         )

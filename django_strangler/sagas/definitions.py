@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -38,19 +38,40 @@ class Saga:
 
 
 def step(
-    command: str, *, undo: str | None = None, timeout: float = 60, retries: int = 3
+    command: str,
+    *,
+    undo: str | None = None,
+    timeout: float = 60,
+    retries: int = 3,
+    trusted: Collection[str] = (),
 ) -> Any:
-    """A step, undone by ``undo`` if a later one fails; after the pivot, never."""
-    return _declare(command, undo, timeout, retries, Kind.UNDOABLE)
+    """
+    A step, undone by ``undo`` if a later one fails; after the pivot, never.
+
+    With ``trusted``, a reply counts only if one of these users of the broker has
+    published it, and the broker vouches for that.
+    """
+    return _declare(command, undo, timeout, retries, Kind.UNDOABLE, trusted)
 
 
-def pivot(command: str, *, timeout: float = 60, retries: int = 5) -> Any:
+def pivot(
+    command: str,
+    *,
+    timeout: float = 60,
+    retries: int = 5,
+    trusted: Collection[str] = (),
+) -> Any:
     """The step that decides: once it is done, the saga only goes forward."""
-    return _declare(command, None, timeout, retries, Kind.PIVOT)
+    return _declare(command, None, timeout, retries, Kind.PIVOT, trusted)
 
 
 def _declare(
-    command: str, undo: str | None, timeout: float, retries: int, kind: Kind
+    command: str,
+    undo: str | None,
+    timeout: float,
+    retries: int,
+    kind: Kind,
+    trusted: Collection[str],
 ) -> Declared:
     for type in (command, undo):
         if type is not None and not _COMMAND.fullmatch(str(type)):
@@ -63,8 +84,21 @@ def _declare(
             f"The step {command!r} has timeout={timeout!r} and retries={retries!r}. "
             "Let it wait for more than 0 seconds, and try again 0 times or more."
         )
+    if isinstance(trusted, str) or not all(
+        isinstance(each, str) and each for each in trusted
+    ):
+        raise InvalidSaga(
+            f"The step {command!r} trusts {trusted!r:.200}. Give a list of the "
+            'broker\'s users, trusted=["payments"], or leave it out.'
+        )
     found = Step(
-        name="", command=command, undo=undo, timeout=timeout, retries=retries, kind=kind
+        name="",
+        command=command,
+        undo=undo,
+        timeout=timeout,
+        retries=retries,
+        kind=kind,
+        trusted=tuple(trusted),
     )
     return Declared(step=found)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from django_strangler.exceptions import StranglerError
+from django_strangler.inbox import decoding
+from django_strangler.inbox.failures import Reason
 
 
 class InvalidSaga(StranglerError):
@@ -13,10 +15,17 @@ class UnknownSaga(StranglerError):
     """No code, or no row, is there for a saga that is spoken of."""
 
 
+class Forged(decoding.Refused):
+    """A reply or a timeout was not sent by the one who may send it: a dead letter."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, Reason.UNTRUSTED)
+
+
 class Refused(Exception):
     """
     A participant will not do what it was asked: no stock, no money. Raise it.
 
-    What it has written is rolled back, and the steps before it are undone. Whatever
-    else is raised is trouble that may pass: the command is tried again.
+    What it has written is rolled back, and the steps before it are undone. Any
+    other exception is trouble that may pass: the command is tried again.
     """

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid5
 
+from django.conf import settings
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from django_strangler import conf
 from django_strangler.events import JSON, Event
 from django_strangler.outbox.publishing import publish_event
 from django_strangler.outbox.rules import OwnHeaders
@@ -27,6 +31,8 @@ class Address:
     attempt: int
     step: str
     must: bool = False  # Of a command: the saga cannot go another way.
+    source: str = ""  # Of the project whose saga it is.
+    seal: str = ""  # That project's: only a participant that was asked can show it.
 
     @property
     def op(self) -> UUID:
@@ -44,12 +50,31 @@ class Address:
                 attempt=int(headers["strangler-saga-attempt"]),
                 step=str(headers["strangler-saga-step"]),
                 must=headers.get("strangler-saga-must") is True,
+                source=str(headers.get("strangler-saga-source", "")),
+                seal=str(headers.get("strangler-saga-seal", "")),
             )
         except (KeyError, ValueError) as error:
             raise InvalidSaga(
                 f"The event {event.id} of type {event.type!r} is no message of a saga: "
                 f"its header {error} is missing or wrong."
             ) from error
+
+    def sealed(self, type: str) -> Address:
+        """Of a message that allows one of this type, and only that, to come back."""
+        seal = self._seal(type, settings.SECRET_KEY)
+        return replace(self, source=conf.current().source, seal=seal)
+
+    def is_sealed(self, type: str) -> bool:
+        """Whether a message of this type was allowed by this project."""
+        keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        return any(
+            constant_time_compare(self.seal, self._seal(type, key)) for key in keys
+        )
+
+    def _seal(self, type: str, key: str | bytes) -> str:
+        text = f"{type} {self.saga} {self.turn} {self.attempt} {self.step}"
+        mac = salted_hmac("django_strangler.sagas", text, key, algorithm="sha256")
+        return mac.hexdigest()[:32]
 
     def headers(self) -> OwnHeaders:
         """What each message says of itself; a service sends them back as they are."""
@@ -61,6 +86,8 @@ class Address:
                 "strangler-saga-step": self.step,
                 "strangler-saga-op": str(self.op),
                 **({"strangler-saga-must": True} if self.must else {}),
+                **({"strangler-saga-source": self.source} if self.source else {}),
+                **({"strangler-saga-seal": self.seal} if self.seal else {}),
             }
         )
 

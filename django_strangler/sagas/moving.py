@@ -7,7 +7,7 @@ from django_strangler.clock import DatabaseNow
 
 from . import rules
 from .definitions import registry
-from .messages import TIMEOUT, Address, send
+from .messages import REPLY, TIMEOUT, Address, send
 from .models import SagaRun, SagaStep
 
 ENDS = {
@@ -20,6 +20,9 @@ moves = counting.counter(
 )
 ignored = counting.counter(
     "sagas_ignored", "Messages that came too late to matter.", labels=("saga", "kind")
+)
+forged = counting.counter(
+    "sagas_forged", "Replies and timeouts that were forged.", labels=("saga", "kind")
 )
 
 
@@ -46,8 +49,9 @@ def make(run: SagaRun, move: rules.Move) -> None:
     )
     if move.sends:
         order = rules.order(steps, place)
-        send(order, run.data, address, using=alias, pause=move.pause)
-        send(TIMEOUT, {}, address, using=alias, pause=wait)
+        asks, reminds = address.sealed(REPLY), address.sealed(TIMEOUT)
+        send(order, run.data, asks, using=alias, pause=move.pause)
+        send(TIMEOUT, {}, reminds, using=alias, pause=wait)
     if place.state is not before.state:
         _tell(run, place, address, alias)
 

@@ -51,6 +51,7 @@ class Step:
     timeout: float = 60.0
     retries: int = 3
     kind: Kind = Kind.UNDOABLE
+    trusted: tuple[str, ...] = ()  # The broker's users who may reply; none: each.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +238,7 @@ def act(
     ``known`` is how the same was answered before; None: it has never been asked.
     ``was_done`` is what the row of the do says when an undo comes; None: there was no
     row, and the undo has put one there, which keeps a late do from running. With
-    ``must`` a refusal of before is no answer: whoever asks again hopes for another.
+    ``must`` a refusal of before is no answer: the saga asks again for another.
     """
     if known is Outcome.REFUSED and must:
         return Act.CALL

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from django_strangler import conf
 from django_strangler.events import Event
 from django_strangler.inbox.handling import inbox_alias
 from django_strangler.inbox.subscribers import subscribe
+from django_strangler.inbox.trust import is_among
 
 from . import moving, rules
 from .definitions import registry
-from .exceptions import InvalidSaga, UnknownSaga
+from .exceptions import Forged, InvalidSaga, UnknownSaga
 from .messages import REPLY, TIMEOUT, Address
 from .models import SagaRun
 from .rules import Outcome
@@ -26,7 +28,7 @@ ANNOUNCEMENTS = "strangler-sagas-announcements"
 registry.discover()  # The participants of all apps subscribe as well.
 
 
-@subscribe(REPLY, name=REPLIES)
+@subscribe(REPLY, name=REPLIES, final_errors=[InvalidSaga])
 def reply(event: Event) -> None:
     """A participant has answered."""
     address, payload = Address.of(event), event.payload
@@ -42,6 +44,7 @@ def reply(event: Event) -> None:
 
     def decide(run: SagaRun) -> rules.Move | None:
         steps = registry.get(run.name, run.version).steps
+        _check_replier(run, steps, address, event)
         move = rules.replied(steps, run.place, address.turn, outcome, reason)
         if move is not None:
             moving.record(run, run.place, outcome.value, reason)
@@ -50,10 +53,10 @@ def reply(event: Event) -> None:
                 check_data(run.data)
         return move
 
-    _move(address, "reply", decide)
+    _move(address, REPLY, decide)
 
 
-@subscribe(TIMEOUT, name=TIMEOUTS)
+@subscribe(TIMEOUT, name=TIMEOUTS, final_errors=[InvalidSaga])
 def timeout(event: Event) -> None:
     """A command was to be answered by now; if it was, nothing happens."""
     address = Address.of(event)
@@ -66,7 +69,7 @@ def timeout(event: Event) -> None:
             moving.record(run, before, "unknown", move.reason)
         return move
 
-    _move(address, "timeout", decide)
+    _move(address, TIMEOUT, decide)
 
 
 @subscribe(*moving.ENDS.values(), name=ANNOUNCEMENTS)
@@ -75,14 +78,22 @@ def announced(event: Event) -> None:
 
 
 def _move(
-    address: Address, kind: str, decide: Callable[[SagaRun], rules.Move | None]
+    address: Address, type: str, decide: Callable[[SagaRun], rules.Move | None]
 ) -> None:
+    kind = type.rpartition(".")[2]
     rows: Any = SagaRun.objects.using(inbox_alias()).select_for_update()
     run = rows.filter(saga_id=address.saga).first()
     if run is None:
-        raise UnknownSaga(
-            f"A {kind} came for the saga {address.saga}, which is not in the database "
-            f"{inbox_alias()!r}. It was pruned, or is another project's."
+        _check_other(address, kind)
+        return
+    if not address.is_sealed(type):
+        moving.forged.add(run.name, kind)
+        raise Forged(
+            f"A {kind} for {run} does not bring back the seal that this project gave "
+            f"to turn {address.turn}, step {address.step!r}. Either it is forged, or "
+            "the participant leaves out the header strangler-saga-seal, or SECRET_KEY "
+            "has changed: then put the old one into SECRET_KEY_FALLBACKS and requeue "
+            "the dead letter."
         )
     move = decide(run)
     if move is None:
@@ -90,3 +101,33 @@ def _move(
         logger.debug("A %s for turn %s of %s came too late.", kind, address.turn, run)
         return
     moving.make(run, move)
+
+
+def _check_other(address: Address, kind: str) -> None:
+    """Leave another project's saga alone, whose messages the same exchange brings."""
+    if address.source not in ("", conf.current().source):
+        moving.ignored.add("of another project", kind)
+        return
+    raise UnknownSaga(
+        f"A {kind} came for the saga {address.saga}, which is not in the database "
+        f"{inbox_alias()!r}. It was pruned, or belongs to a project that has the same "
+        "SOURCE: give each project its own."
+    )
+
+
+def _check_replier(
+    run: SagaRun, steps: Sequence[rules.Step], address: Address, event: Event
+) -> None:
+    """Take the word of those whom the step trusts; what is read at home, is ours."""
+    step = next((each for each in steps if each.name == address.step), None)
+    trusted = step.trusted if step else ()
+    source = event.source
+    if not trusted or source is None:
+        return
+    if not is_among(source, (*trusted, conf.current().source)):
+        moving.forged.add(run.name, "reply")
+        raise Forged(
+            f"A reply for {run}, step {address.step!r}, was published by "
+            f"{source.name!r:.100}{'' if source.vouched else ', as it says itself'}. "
+            f"The step trusts {', '.join(trusted)}."
+        )

@@ -19,7 +19,7 @@ PARTS = {
     "facade": 1_700,
     "experiments": 2_150,
     "http_idempotency": 1_420,
-    "sagas": 1_230,
+    "sagas": 1_330,
     "moves": 3_830,
     "contracts": 1_900,
     "survey": 2_310,

@@ -18,6 +18,7 @@ from django_strangler.sagas import (
     start_saga,
     step,
 )
+from django_strangler.sagas.exceptions import InvalidSaga
 from tests.inbox.databases import effect
 
 
@@ -31,8 +32,11 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(definitions.registry, "_discovered", True)
     monkeypatch.setattr(inbox.registry, "_by_name", {})
     monkeypatch.setattr(inbox.registry, "_discovered", True)
-    inbox.subscribe("saga.reply", name="strangler-sagas-replies")(ours.reply)
-    inbox.subscribe("saga.timeout", name="strangler-sagas-timeouts")(ours.timeout)
+    for type, name, handler in (
+        ("saga.reply", ours.REPLIES, ours.reply),
+        ("saga.timeout", ours.TIMEOUTS, ours.timeout),
+    ):
+        inbox.subscribe(type, name=name, final_errors=[InvalidSaga])(handler)
     inbox.subscribe(*moving.ENDS.values(), name=ours.ANNOUNCEMENTS)(ours.announced)
 
 

@@ -10,7 +10,9 @@ from django_strangler.sagas.messages import Address
 
 
 def test_a_message_that_came_through_a_broker_still_says_what_it_belongs_to():
-    address = Address(saga=uuid4(), turn=3, attempt=1, step="reserve", must=True)
+    address = Address(
+        saga=uuid4(), turn=3, attempt=1, step="reserve", must=True
+    ).sealed("saga.reply")
     delivery = Delivery(
         session=1,
         tag=1,
@@ -24,6 +26,7 @@ def test_a_message_that_came_through_a_broker_still_says_what_it_belongs_to():
             "strangler-key": str(address.saga),
             "strangler-published-at": "2030-01-07T09:00:00+00:00",
             "strangler-unknown": "x",
+            "strangler-sagacity": "x",
         },
         body=b"{}",
         properties=None,
@@ -33,3 +36,4 @@ def test_a_message_that_came_through_a_broker_still_says_what_it_belongs_to():
 
     assert Address.of(event) == address
     assert event.headers == address.headers()
+    assert Address.of(event).is_sealed("saga.reply")
