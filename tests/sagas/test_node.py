@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pika
 import pytest
+from django.db import connections, transaction
 from payments.models import LedgerEntry, Payment
 from users.models import User
 
@@ -24,6 +27,7 @@ from tests.end_to_end.processes import process, python
 from tests.services.databases import database_url
 from tests.services.leftovers import ROOT
 from tests.services.ports import free_port
+from tests.services.proxy import Proxy
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -42,6 +46,8 @@ class Service:
     buyer: User
     process: subprocess.Popen[bytes]
     channel: Any
+    database: Proxy  # On its way there.
+    log: Path
 
     def send(self, type: str, to: Address, id: UUID | None = None, **data: Any) -> None:
         """One command, as a relay brings it."""
@@ -65,10 +71,20 @@ class Service:
         rows = OutboxEvent.objects.using(self.alias).filter(type="saga.reply")
         return list(rows.order_by("id"))
 
+    def waiting(self) -> int:
+        """How many commands are in its queue, and not with it."""
+        frame = self.channel.queue_declare(QUEUE, passive=True)
+        return int(frame.method.message_count)
+
+    def says(self, text: str, times: int = 1) -> None:
+        wait_for(lambda: self.log.read_text().count(text) >= times, 60, message=text)
+
     def finish(self) -> None:
         """What is in its queue is done, and it has ended."""
-        frame = self.channel.queue_declare
-        wait_for(lambda: frame(QUEUE, passive=True).method.message_count == 0)
+        wait_for(lambda: self.waiting() == 0)
+        self.end()
+
+    def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(30) == 0
 
@@ -86,29 +102,35 @@ def alias(make_db: Callable[..., str]) -> str:
 
 
 @pytest.fixture
-def service(alias, vhost, payments_service, tmp_path) -> Iterator[Service]:
+def service(
+    alias, vhost, payments_service, postgresql, make_proxy, tmp_path
+) -> Iterator[Service]:
     if vhost.prefix:
         pytest.skip("the service's queue needs a vhost of its own")
     buyer = User.objects.using(alias).create(username="ada", email="ada@example.com")
     connection = pika.BlockingConnection(pika.URLParameters(vhost.url))
+    proxy, log = make_proxy(postgresql), tmp_path / "service.log"
+    direct = urlsplit(database_url(alias))
+    place = direct.netloc.rpartition("@")[0] + f"@127.0.0.1:{proxy.port}"
     with process(
         ["node", "src/main.js"],
-        tmp_path / "service.log",
+        log,
         folder=payments_service,
-        DATABASE_URL=database_url(alias),
+        DATABASE_URL=direct._replace(netloc=place).geturl(),
         BROKER_URL=vhost.url,
         PORT=str(free_port()),
     ) as running:
 
         def is_consuming() -> bool:
-            assert running.poll() is None, (tmp_path / "service.log").read_text()
+            assert running.poll() is None, log.read_text()
             with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
                 queue = connection.channel().queue_declare(QUEUE, passive=True)
                 return bool(queue.method.consumer_count)
             return False
 
         wait_for(is_consuming)
-        yield Service(vhost.url, alias, buyer, running, connection.channel())
+        channel = connection.channel()
+        yield Service(vhost.url, alias, buyer, running, channel, proxy, log)
     connection.close()
 
 
@@ -118,7 +140,7 @@ def address(step: str = "authorise", **options: Any) -> Address:
 
 
 def test_a_command_is_done_and_replied_to(service):
-    to = address(turn=7, attempt=1)
+    to = address(turn=7, attempt=1).sealed("saga.reply")
 
     reply = service.ask(AUTHORISE, to)
 
@@ -202,6 +224,62 @@ def test_what_fails_is_rolled_back_and_may_come_again(service):
 
     assert service.ask(CAPTURE, to)["outcome"] == "done"
     assert service.payments() == [("order-17", COMPLETED)]
+
+
+def test_a_command_waits_for_a_database_that_is_away(service):
+    service.ask(AUTHORISE, address())
+    service.database.refuse()
+
+    service.send(CAPTURE, address("capture"))
+    service.says("waits", times=2)
+    service.database.heal()
+
+    wait_for(lambda: len(service.replies()) == 2, 60)
+    assert service.payments() == [("order-17", COMPLETED)]
+    service.finish()
+    assert service.booked() == 1
+
+
+def test_a_command_goes_back_if_its_service_ends_while_it_waits(service):
+    service.database.refuse()
+    service.send(AUTHORISE, address())
+    service.says("waits")
+
+    service.end()
+
+    wait_for(lambda: service.waiting() == 1)
+
+
+def test_a_command_that_costs_its_connection_lets_others_pass(service):
+    service.ask(AUTHORISE, address())
+    killed: set[int] = set()
+
+    def kill_who_waits() -> bool:
+        """Unlike a proxy, PostgreSQL can end one connection, in the middle of work."""
+        with connections[service.alias].cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                "AND datname = current_database() AND pid <> ALL(%s)",
+                [list(killed)],
+            )
+            found = [pid for (pid,) in cursor.fetchall()]
+            for pid in found:
+                cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+            killed.update(found)
+        return bool(found)
+
+    with transaction.atomic(using=service.alias):
+        Payment.objects.using(service.alias).select_for_update().get()
+        service.send(CAPTURE, address("capture"))
+        for _ in range(3):
+            wait_for(kill_who_waits)
+        service.says("goes back to the queue")
+
+    wait_for(lambda: len(service.replies()) == 2, 60)
+    service.finish()
+    assert service.payments() == [("order-17", COMPLETED)]
+    assert service.booked() == 1
 
 
 def test_an_order_over_the_monolith_and_the_service(service, tmp_path):

@@ -3,6 +3,7 @@
 // What sagas ask of the payments: commands from RabbitMQ, each one transaction.
 const { setTimeout: sleep } = require('node:timers/promises');
 const amqp = require('amqplib');
+const { Outage } = require('./errors');
 const payments = require('./payments');
 const { take } = require('./sagas');
 const { inTransaction } = require('./store');
@@ -11,6 +12,8 @@ const EXCHANGE = 'domain-events';
 const QUEUE = 'payments-commands';
 const PREFETCH = 10;
 const PAUSE = 1000;
+const LONGEST_PAUSE = 10_000; // Between two tries of a command while the database is away.
+const LOSSES = 3; // Of the connection, in the middle of the same command.
 const PATIENCE = 10_000; // Milliseconds until a broker that says nothing counts as away.
 
 const referenceOf = ({ order }) => `order-${order}`;
@@ -66,7 +69,7 @@ class Commands {
   /** Take nothing new, finish what is in hand, then let go. */
   async stop() {
     this.stopping.abort();
-    await this.channel?.cancel(this.tag).catch(() => {});
+    if (this.tag) await this.channel.cancel(this.tag).catch(() => {});
     await Promise.allSettled(this.inHand);
     await this.connection?.close().catch(() => {});
   }
@@ -82,6 +85,7 @@ class Commands {
     await channel.assertQueue(QUEUE, { durable: true, arguments: { 'x-queue-type': 'quorum' } });
     for (const type of Object.keys(COMMANDS)) await channel.bindQueue(QUEUE, EXCHANGE, type);
     await channel.prefetch(PREFETCH);
+    Object.assign(this, { connection, channel, tag: undefined });
     const { consumerTag } = await channel.consume(QUEUE, (message) => {
       if (message === null) {
         connection.close().catch(() => {}); // The queue is gone.
@@ -90,7 +94,7 @@ class Commands {
       const work = this.settle(channel, message).finally(() => this.inHand.delete(work));
       this.inHand.add(work);
     });
-    Object.assign(this, { connection, channel, tag: consumerTag });
+    this.tag = consumerTag;
     this.log.info(`Consuming ${QUEUE}`);
     if (this.stopping.signal.aborted) await this.stop(); // It was asked to meanwhile.
     await ended;
@@ -99,27 +103,54 @@ class Commands {
   /**
    * Acknowledge what is committed, and what fails as well: its saga asks again after its
    * timeout, and stops asking when that is no use.
+   *
+   * A database that is away is waited for. Each return to the queue counts for RabbitMQ,
+   * which drops what has returned too often; so only a command that costs its connection
+   * again and again goes back, and others get its place.
    */
   async settle(channel, message) {
-    const { messageId: id, headers, type } = message.properties;
-    try {
-      const payload = JSON.parse(message.content);
-      await inTransaction(this.pool, (client) =>
-        take(client, { id, headers, payload }, COMMANDS[type]),
-      );
-    } catch (error) {
-      // Quoted: whoever publishes chooses the id, and a line of the log is not theirs.
-      this.log.error(`${JSON.stringify(id)} failed: ${error.message}`);
+    // Quoted: whoever publishes chooses the id, and a line of the log is not theirs.
+    const id = JSON.stringify(message.properties.messageId);
+    for (let tries = 1, losses = 0; ; tries += 1) {
+      try {
+        await this.handle(message);
+        break;
+      } catch (error) {
+        if (!(error instanceof Outage)) {
+          this.log.error(`${id} failed: ${error.message}`);
+          break;
+        }
+        losses += error.atWork ? 1 : 0;
+        const isCostly = losses === LOSSES;
+        const next = isCostly ? 'goes back to the queue' : 'waits';
+        this.log.error(`PostgreSQL: ${error.message}; ${id} ${next}`);
+        await this.pause(Math.min(tries * PAUSE, LONGEST_PAUSE));
+        if (isCostly) return this.answer(() => channel.nack(message));
+        // RabbitMQ brings it again: to another process, or by another channel.
+        if (this.stopping.signal.aborted || channel !== this.channel) return;
+      }
     }
+    this.answer(() => channel.ack(message));
+  }
+
+  async handle(message) {
+    const { messageId: id, headers, type } = message.properties;
+    const payload = JSON.parse(message.content);
+    await inTransaction(this.pool, (client) =>
+      take(client, { id, headers, payload }, COMMANDS[type]),
+    );
+  }
+
+  answer(send) {
     try {
-      channel.ack(message);
+      send();
     } catch (error) {
       this.log.error(`RabbitMQ: ${error.message}`); // It comes again, and is known.
     }
   }
 
-  async pause() {
-    await sleep(PAUSE, null, { signal: this.stopping.signal }).catch(() => {});
+  async pause(milliseconds = PAUSE) {
+    await sleep(milliseconds, null, { signal: this.stopping.signal }).catch(() => {});
   }
 }
 

@@ -8,7 +8,15 @@ class Refusal extends Error {
   }
 }
 
+/** The database is to blame, and not what it was asked; `atWork`: it went in the middle. */
+class Outage extends Error {
+  constructor(cause, { atWork = false } = {}) {
+    super(cause.message, { cause });
+    this.atWork = atWork;
+  }
+}
+
 const conflict = (message) => new Refusal(409, { errors: { __all__: [message] } });
 const notFound = () => new Refusal(404, { errors: { __all__: ['Not found.'] } });
 
-module.exports = { Refusal, conflict, notFound };
+module.exports = { Outage, Refusal, conflict, notFound };

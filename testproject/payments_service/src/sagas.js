@@ -36,7 +36,7 @@ async function take(client, { id, headers, payload }, { direction, work }) {
   const must = headers['strangler-saga-must'] === true;
   const { outcome, data } = await once(client, { op, direction, must }, () => work(client, payload));
   const reason = outcome === 'refused' ? (data.reason ?? 'It is undone already.') : '';
-  const own = Object.entries(headers).filter(([name]) => name.startsWith('strangler-saga'));
+  const own = Object.entries(headers).filter(([name]) => isOwn(name));
   await publish(
     client,
     'saga.reply',
@@ -44,6 +44,8 @@ async function take(client, { id, headers, payload }, { direction, work }) {
     { key: headers['strangler-saga'], headers: Object.fromEntries(own) },
   );
 }
+
+const isOwn = (name) => name === 'strangler-saga' || name.startsWith('strangler-saga-');
 
 /** The barrier. */
 async function once(client, { op, direction, must }, work) {

@@ -1,6 +1,7 @@
 'use strict';
 
-const { Pool } = require('pg');
+const { DatabaseError, Pool } = require('pg');
+const { Outage, Refusal } = require('./errors');
 
 // Milliseconds. A database that says nothing any more must not hold up a request.
 const PATIENCE = { connectionTimeoutMillis: 2_000, query_timeout: 5_000 };
@@ -13,12 +14,20 @@ function openPool(connectionString, log = console, patience = PATIENCE) {
   return pool;
 }
 
+// By SQLSTATE: connection, a standby after a failover, deadlock, resources, a lock, an
+// operator or a timeout, the disk.
+const OUTAGE = /^(08|25006|40|53|55P03|57|58)/;
+
 /** Run the work in a transaction: all of it, or nothing if it throws. */
 async function inTransaction(pool, work) {
-  const client = await pool.connect();
+  const client = await pool.connect().catch((error) => {
+    throw new Outage(error);
+  });
+  let hasBegun = false;
   let broken;
   try {
     await client.query('BEGIN');
+    hasBegun = true;
     const result = await work(client);
     await client.query('COMMIT');
     return result;
@@ -26,7 +35,10 @@ async function inTransaction(pool, work) {
     await client.query('ROLLBACK').catch((lost) => {
       broken = lost;
     });
-    throw error;
+    if (error instanceof Refusal) throw error;
+    // Whatever the work made of it: without its connection it could not succeed.
+    if (broken) throw new Outage(error, { atWork: hasBegun });
+    throw error instanceof DatabaseError && OUTAGE.test(error.code) ? new Outage(error) : error;
   } finally {
     client.release(broken);
   }
