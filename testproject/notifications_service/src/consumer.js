@@ -35,10 +35,16 @@ async function declare(channel, { exchange, queue }) {
   for (const type of TYPES) await channel.bindQueue(queue, exchange, type);
 }
 
+function read(message) {
+  const event = readEvent(message);
+  if (!TYPES.includes(event.type)) throw new Poison(`${event.type} is unknown`);
+  return event;
+}
+
 /** Consumes, and connects again whenever the connection ends, until it is stopped. */
 class Consumer {
   constructor({ url, exchange = 'domain-events', queue = QUEUE, pool, log = console }) {
-    Object.assign(this, { url, exchange, queue, pool, log });
+    Object.assign(this, { url, exchange, queue, pool, log, voice: undefined });
     this.stopping = new AbortController();
     this.inHand = new Set();
   }
@@ -57,7 +63,7 @@ class Consumer {
   /** Take nothing new, finish what is in hand, then let go. */
   async stop() {
     this.stopping.abort();
-    if (this.channel) await this.channel.cancel(this.tag).catch(() => {});
+    if (this.tag) await this.channel.cancel(this.tag).catch(() => {});
     await Promise.allSettled(this.inHand);
     await this.connection?.close().catch(() => {});
   }
@@ -76,6 +82,7 @@ class Consumer {
     channel.on('close', () => connection.close().catch(() => {}));
     await declare(channel, this);
     await channel.prefetch(PREFETCH);
+    Object.assign(this, { connection, channel, tag: undefined, voice: undefined });
     const { consumerTag } = await channel.consume(this.queue, (message) => {
       if (message === null) {
         // The consumer was cancelled: the queue is gone, or has moved to another node.
@@ -86,26 +93,31 @@ class Consumer {
       const work = this.settle(channel, message).finally(() => this.inHand.delete(work));
       this.inHand.add(work);
     });
-    Object.assign(this, { connection, channel, tag: consumerTag });
+    this.tag = consumerTag;
     this.log.info(`Consuming ${this.queue}`);
     if (this.stopping.signal.aborted) await this.stop(); // It was asked to meanwhile.
     await ended;
   }
 
-  /** Acknowledge what is committed, reject what never can be. */
+  /** Acknowledge what is committed, reject what never can be; then tell how it went. */
   async settle(channel, message) {
+    let isMine = false; // What cannot be read is nobody's mail, so none has failed.
     while (true) {
       try {
-        const isMine = await this.handle(message);
-        if (isMine) this.tell(channel, 'mail.written');
-        return this.answer(() => channel.ack(message));
+        const event = read(message);
+        isMine = isMoved(event);
+        const isNew = isMine && (await recordOnce(this.pool, event, compose(event)));
+        this.answer(() => channel.ack(message));
+        if (isNew) await this.tell('mail.written');
+        return;
       } catch (error) {
         if (!(error instanceof Outage)) {
           // Quoted: whoever publishes chooses the id, and a line of the log is not theirs.
           const id = JSON.stringify(message.properties.messageId);
           this.log.error(`${id} is given up: ${error.message}`);
-          this.tell(channel, 'mail.failed');
-          return this.answer(() => channel.reject(message, false));
+          this.answer(() => channel.reject(message, false));
+          if (isMine) await this.tell('mail.failed');
+          return;
         }
         this.log.error(`PostgreSQL: ${error.message}; trying again`);
         await this.pause();
@@ -114,25 +126,32 @@ class Consumer {
     }
   }
 
-  async handle(message) {
-    const event = readEvent(message);
-    if (!TYPES.includes(event.type)) throw new Poison(`${event.type} is unknown`);
-    if (!isMoved(event)) return false;
-    await recordOnce(this.pool, event, compose(event));
-    return true;
-  }
-
   /** How it went, for the guard of the monolith's flag: evidence, of which some may get lost. */
-  tell(channel, type) {
-    this.answer(() =>
-      channel.publish(this.exchange, type, Buffer.from('{}'), {
+  async tell(type) {
+    try {
+      const voice = await (this.voice ??= this.openVoice());
+      voice.publish(this.exchange, type, Buffer.from('{}'), {
         messageId: randomUUID(),
         type,
         appId: 'notifications',
         contentType: 'application/json',
         timestamp: Math.floor(Date.now() / 1000),
-      }),
-    );
+      });
+    } catch {
+      // It is closed, and has said why.
+    }
+  }
+
+  /** A channel of its own: one that RabbitMQ closes takes its deliveries back. */
+  async openVoice() {
+    const { connection } = this;
+    const again = () => {
+      if (connection === this.connection) this.voice = undefined;
+    };
+    const voice = await connection.createChannel();
+    voice.on('error', (error) => this.log.error(`RabbitMQ: ${error.message}`));
+    voice.on('close', () => setTimeout(again, PAUSE).unref());
+    return voice;
   }
 
   answer(send) {

@@ -124,6 +124,56 @@ test('poison goes to the dead letters, and the rest goes on', { skip }, async ()
   await channel.purgeQueue(dead);
 });
 
+/** What the service tells about its mails, by type. */
+async function overhear(t) {
+  const told = [];
+  const { queue } = await channel.assertQueue('', { exclusive: true });
+  await channel.bindQueue(queue, names.exchange, 'mail.*');
+  const note = (message) => told.push(message.fields.routingKey);
+  const { consumerTag } = await channel.consume(queue, note, { noAck: true });
+  t.after(async () => {
+    await channel.cancel(consumerTag);
+    await channel.deleteQueue(queue);
+  });
+  return told;
+}
+
+test('each mail is told once, and what is no mail is not', { skip }, async (t) => {
+  const told = await overhear(t);
+  publish('{'); // Nobody can tell whose it is.
+  publish(PAYMENT, { messageId: 'no uuid' });
+  publish({}, { headers: { 'flag-notifications-v2': 'off' } });
+  publish({ userId: 7 }); // It would be a mail, but for what it lacks.
+  const messageId = publish(PAYMENT);
+  await done(5);
+  publish(PAYMENT, { messageId });
+  await done(6);
+  publish({ userId: 8 }, { type: 'user.signup' });
+  await done(7);
+
+  await eventually(() => told.length >= 3, `three are told: ${told}`);
+  assert.deepEqual(told.toSorted(), ['mail.failed', 'mail.written', 'mail.written']);
+  await channel.purgeQueue(`${names.queue}.dead`);
+});
+
+test('whom RabbitMQ does not let tell, still writes', { skip }, async () => {
+  const before = consumer.channel;
+  consumer.exchange = `not-there-${randomUUID()}`;
+  try {
+    publish(PAYMENT);
+    await done(1);
+    await eventually(() => consumer.voice === undefined, 'its channel is closed');
+    publish(PAYMENT);
+    await done(2);
+  } finally {
+    consumer.exchange = names.exchange;
+  }
+
+  assert.equal(await count('mails'), 2);
+  assert.equal(consumer.channel, before);
+  assert.equal((await channel.checkQueue(names.queue)).messageCount, 0);
+});
+
 test('a cancelled consumer declares its queue again', { skip }, async () => {
   const before = consumer.channel;
   await channel.deleteQueue(names.queue);
