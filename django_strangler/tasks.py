@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from celery import shared_task
-
 from django_strangler import pruning
+from django_strangler.extras import extra
 from django_strangler.outbox.relay import drain_once
+
+with extra("celery"):
+    from celery import shared_task
 
 
 @shared_task(ignore_result=True)

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pact import Verifier
-
+from django_strangler.extras import extra
 from django_strangler.models import OutboxEvent
 
 from .exceptions import CannotJudge
+
+with extra("pact"):
+    from pact import Verifier
 
 
 def verify_pacts(

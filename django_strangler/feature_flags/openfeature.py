@@ -15,17 +15,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from asgiref.sync import sync_to_async
-from openfeature.evaluation_context import EvaluationContext
-from openfeature.exception import (
-    FlagNotFoundError,
-    ProviderNotReadyError,
-    TypeMismatchError,
-)
-from openfeature.flag_evaluation import FlagResolutionDetails
-from openfeature.provider import AbstractProvider, Metadata
+
+from django_strangler.extras import extra
 
 from .evaluation import evaluate
 from .gates import STANDARD_REASONS
+
+with extra("openfeature"):
+    from openfeature.evaluation_context import EvaluationContext
+    from openfeature.exception import (
+        FlagNotFoundError,
+        ProviderNotReadyError,
+        TypeMismatchError,
+    )
+    from openfeature.flag_evaluation import FlagResolutionDetails
+    from openfeature.provider import AbstractProvider, Metadata
 
 
 class StranglerProvider(AbstractProvider):

@@ -18,15 +18,12 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PublicKey,
-)
 from django.core.cache import caches
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
 from django_strangler.exceptions import ConfigurationError
+from django_strangler.extras import extra
 
 from .client import Service
 from .conf import ServiceSettings
@@ -42,6 +39,12 @@ from .issuing import (
     own_keys,
 )
 from .retries import SAFE_METHODS
+
+with extra("services"):
+    import jwt
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PublicKey,
+    )
 
 __all__ = [
     "HEADER",

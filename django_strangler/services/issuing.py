@@ -12,23 +12,25 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
-
 from django_strangler import conf as strangler_conf
 from django_strangler.exceptions import ConfigurationError
+from django_strangler.extras import extra
 
 from .conf import identity as settings
 from .errors import InvalidIdentity
 from .retries import SAFE_METHODS
+
+with extra("services"):
+    import jwt
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
 
 HEADER = "Strangler-Identity"
 TYPE = "strangler-identity+jwt"

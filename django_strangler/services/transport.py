@@ -19,12 +19,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util.wait import wait_for_read, wait_for_write
+from django_strangler.extras import extra
 
 from .errors import BadAnswer, DeadlineExceeded, ServiceError, Unreachable
+
+with extra("services"):
+    import urllib3
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.util.wait import wait_for_read, wait_for_write
 
 CHUNK = 64 * 1024
 # What urllib3 would add or do by itself.
