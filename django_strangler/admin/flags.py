@@ -128,7 +128,7 @@ class FlagForm(forms.ModelForm):  # type: ignore[type-arg]
         return given
 
     def _ids(self, cleaned: dict[str, Any], field: str) -> list[str]:
-        """The ids of those who are named, whatever they are named by."""
+        """The ids of the users who are named, by id, name or address."""
         given = cleaned.get(field) or []
         known = set(getattr(self.instance, field) or []) if self.instance.pk else set()
         named = naming.look_up([text for text in given if text not in known])
@@ -402,7 +402,7 @@ def _user(request: HttpRequest) -> Any:
 
 
 def _answer(request: HttpRequest, flag: Flag, text: str) -> str:
-    """Whether somebody is in, and why."""
+    """Whether a user is in, and why."""
     # Here: every process loads the admin, and hardly any shows this page.
     from django_strangler.feature_flags.evaluation import evaluate
 

@@ -18,7 +18,7 @@ from .flags import ReadOnlyAdmin
 
 
 class SeenWithFlags(ReadOnlyAdmin):
-    """Whoever may see flags sees what acts on them, and what it did."""
+    """A person who may see flags sees what acts on them, and what it did."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may_see_flags = request.user.has_perm("strangler.view_flag")

@@ -249,7 +249,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def refusal(self) -> str:
-        """Why none ever can, unless somebody changes something; empty once ready."""
+        """Why none ever can, unless an operator acts; empty once ready."""
 
     @property
     def is_blocked(self) -> bool:

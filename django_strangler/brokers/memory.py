@@ -106,7 +106,7 @@ class MemoryExchange:
             self.changed.notify_all()
 
     def lose_connections(self, reason: str = "connection lost") -> None:
-        """Whatever has no outcome yet is reported UNKNOWN, whether accepted or not."""
+        """What has no outcome yet is reported UNKNOWN, whether accepted or not."""
         with self.changed:
             for broker in self.brokers:
                 broker._reported += [

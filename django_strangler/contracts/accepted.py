@@ -13,7 +13,7 @@ FILE = "accepted.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """A break that somebody answers for."""
+    """A break that a person answers for."""
 
     type: str
     rule: str

@@ -136,7 +136,7 @@ def _kind(value: Plain) -> str:
 
 
 def _number(value: Plain) -> Decimal | None:
-    """What it is worth, if it is a number of whatever type."""
+    """What it is worth, if it is a number of any type."""
     if isinstance(value, dict) and value.get("$") == "decimal":
         return Decimal(value["v"])
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -57,7 +57,7 @@ def experiments() -> Iterator[Shown]:
 
 
 def _places(alias: str, totals: list[ExperimentTotal]) -> Counter[str]:
-    """How many places of each experiment somebody has to look at."""
+    """How many places of each experiment a person has to look at."""
     rows = list(Mismatch.objects.using(alias).defer("samples").order_by())
     fine = excused(totals, rows)
     since = timezone.now() - timedelta(seconds=conf.current().retire_after)

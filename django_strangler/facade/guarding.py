@@ -1,7 +1,7 @@
 """
 A route's flag has a guard from the first: it goes off when the service fails.
 
-Set when the flag is created, in the same transaction. Whoever removes it, or sets
+Set when the flag is created, in the same transaction. A person who removes it, or sets
 another, is not overruled.
 """
 

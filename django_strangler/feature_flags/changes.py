@@ -1,7 +1,7 @@
 """
 Changing flags: each function is one transaction, and one line in the history.
 
-``by`` is a user or a name, ``why`` is for whoever reads the history.
+``by`` is a user or a name, ``why`` is for the readers of the history.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def resume_ramp(name: str, *, by: Author = None, why: str = "") -> Flag:
 
 def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
     """
-    Bring back the state before the last change, whatever that was.
+    Bring back the state before the last change, of whatever kind.
 
     So a flag that was deleted comes back, one that was just created goes (the result is
     None then), and rolling back twice changes nothing. A ramp goes on where it was.

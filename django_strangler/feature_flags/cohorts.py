@@ -17,8 +17,8 @@ class Cohort:
     """
     A flag as it stood when it was read, a ramp by its clock.
 
-    While it is enabled: whoever is included is in, then whoever has
-    ``bucket(salt, id) < threshold``. Whoever is excluded is never in.
+    While it is enabled: a subject that is included is in, then one that has
+    ``bucket(salt, id) < threshold``. One that is excluded is never in.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """
 Guards: rules on flags that act by themselves, and never raise a flag.
 
-Whoever writes evidence lets them look. What one does, its line of history and its event
-are one transaction, in which the lock of all changes is held: of two processes that see
-the same at once, one acts.
+The process that writes evidence lets them look. What one does, its line of history and
+its event are one transaction, in which the lock of all changes is held: of two
+processes that see the same at once, one acts.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def open_incidents(flag: Flag) -> QuerySet[Incident]:
 
 def trip(guard: Guard, doubt: Doubt, *, change: int | None) -> Incident | None:
     """
-    Do what the guard says, once: None if somebody has been faster.
+    Do what the guard says, once: None if another process was faster.
 
     ``change`` is the flag's newest line of history as it was when the evidence was
     weighed; after a newer one, that evidence tells of another flag.

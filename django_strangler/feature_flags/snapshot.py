@@ -182,7 +182,7 @@ def _undisturbed(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _survived(flag: Flag) -> Iterator[None]:
-    """One row that somebody broke by hand is no reason to lose the others."""
+    """One row that was broken by hand is no reason to lose the others."""
     try:
         yield
     except StranglerError:

@@ -1,9 +1,9 @@
 """
-Watching: whoever writes evidence looks whether a guard has to act, or a step may open.
+Watching: whether a guard has to act, or a step of a ramp may open.
 
-What is watched is read again when a flag changes. In between a look costs one query,
-and only where something could have become worse: where the modern side failed, or, now
-and then, where it took its time.
+The process that writes evidence looks. What is watched is read again when a flag
+changes. In between a look costs one query, and only where something could have become
+worse: where the modern side failed, or, now and then, where it took its time.
 """
 
 from __future__ import annotations

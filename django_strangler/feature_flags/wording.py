@@ -42,7 +42,7 @@ def rollout(flag: Flag, now: datetime | None = None) -> str:
 
 
 def shown(flag: Flag) -> str:
-    """Its rollout; or why a row that somebody wrote by hand cannot be used."""
+    """Its rollout; or why a row that was written by hand cannot be used."""
     try:
         return rollout(flag)
     except StranglerError as error:

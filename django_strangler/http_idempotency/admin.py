@@ -55,7 +55,7 @@ VERBS = (
 
 
 class OnlyUnknown(admin.SimpleListFilter):
-    """Those that somebody has to look at."""
+    """Those that a person has to look at."""
 
     title = _("outcome")
     parameter_name = "outcome"
@@ -152,7 +152,7 @@ class IdempotentRequestAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return HttpResponseRedirect(asking.url(self.admin_site, f"{name}_changelist"))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who may resolve has to find the request."""
+        """A person who may resolve a request has to find it."""
         return super().has_view_permission(request, obj) or request.user.has_perm(
             PERMISSION
         )

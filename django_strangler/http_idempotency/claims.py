@@ -25,7 +25,7 @@ from .models import IdempotentRequest, State
 
 
 class Busy(Exception):
-    """Somebody else's transaction holds the key, or won it; this one is broken."""
+    """Another transaction holds the key, or won it; this one is broken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
         )
 
     def settle(self) -> int:
-        """Somebody has found that they took effect: no view runs for them again."""
+        """A person has found that they took effect: no view runs for them again."""
         return self.update(
             state=State.FINISHED,
             body_omitted=True,

@@ -16,7 +16,7 @@ def prune(database: str | None = None, *, batch: int = BATCH) -> Iterator[int]:
     """
     Forget expired keys in small batches; yields how many after each.
 
-    One that is started, or whose outcome is unknown, stays until somebody has looked.
+    One that is started, or whose outcome is unknown, stays until a person has looked.
     """
     alias = database or str(router.db_for_write(IdempotentRequest))
     rows = IdempotentRequest.objects.using(alias)

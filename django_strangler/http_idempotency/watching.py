@@ -65,8 +65,8 @@ def shown() -> Iterator[Shown]:
             domain=domain_of_module(modules.get(route, "")),
             name=route,
             hold=(
-                f"Requests with an idempotency key to {route} whose outcome nobody "
-                f"knows: {number}. Open Idempotency keys in the admin and decide.",
+                f"Requests with an idempotency key to {route} whose outcome is "
+                f"unknown: {number}. Open Idempotency keys in the admin and decide.",
             ),
         )
 

@@ -42,7 +42,7 @@ class DeadLetter:
         """
         This letter and no other.
 
-        Whoever may publish chooses the id: several letters can have the same.
+        The publisher chooses the id: several letters can have the same.
         """
         found = hashlib.sha256(self.delivery.body)
         for part in (self.name, self.type, self.reason, self.error):

@@ -33,11 +33,11 @@ JobT = TypeVar("JobT", bound=Job)
 
 class Dispatch(Generic[JobT]):
     """
-    Hands jobs to whoever calls ``take``.
+    Hands jobs to the threads that call ``take``.
 
     A key is busy from its first job on until ``release``, pauses included. A job that
     is not current any more, because its connection is lost and it comes again, is never
-    handed out: whoever has its key now would be overtaken by it.
+    handed out: the job that has its key now would be overtaken by it.
     """
 
     def __init__(self, is_current: Callable[[JobT], bool] = lambda job: True) -> None:
@@ -61,7 +61,7 @@ class Dispatch(Generic[JobT]):
         self._ready.put(job)
 
     def take(self) -> JobT | None:
-        """Wait for the next job; None asks whoever takes to leave."""
+        """Wait for the next job; None asks the thread to leave."""
         while (job := self._ready.get()) is not None:
             if self._is_current(job):
                 return job
@@ -97,7 +97,7 @@ class Dispatch(Generic[JobT]):
             self._ready.put(job)
 
     def dismiss(self, takers: int) -> None:
-        """Forget what nobody works on yet, and ask so many who take to leave."""
+        """Forget what nobody works on yet, and ask so many threads to leave."""
         with self._lock:
             self._paused.clear()
             for behind in self._behind.values():

@@ -49,7 +49,7 @@ class Record:
 
     @classmethod
     def read(cls, headers: Mapping[Any, Any]) -> Record:
-        """Whatever the headers hold, also when somebody forged them."""
+        """What the headers hold, also when they are forged."""
         times = headers.get(f"{PREFIX}times")
         return cls(
             times=times if type(times) is int and times > 0 else 0,

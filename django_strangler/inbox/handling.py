@@ -67,7 +67,7 @@ def handle(
 
     The row comes first, in the transaction of the effect: two deliveries at once wait
     for each other at the unique index, and the second finds the first one's row. If
-    that is of another type or body, it raises ``AnotherContent``. Whatever the
+    that is of another type or body, it raises ``AnotherContent``. What the
     subscriber raises leaves neither row nor effect, and is raised; unless the inbox's
     database is to blame, which is ``DatabaseGone``.
     """
@@ -147,7 +147,7 @@ def _claim(
         raise _AlreadyHandled
     raise AnotherContent(
         f"{subscriber.name} has handled an event {event.id} of type {type!r:.100} "
-        "whose type or body was another; somebody used the id twice"
+        "whose type or body was another: a publisher used the id twice"
     )
 
 

@@ -24,8 +24,8 @@ def stopped_by_signals(stop: threading.Event, *, within: float = 1.9) -> Iterato
     """
     SIGTERM and SIGINT ask to stop; a second one is handled as usual.
 
-    Whoever has not stopped after ``within`` seconds, because a database or a network
-    hangs, ends there and then. That is as safe as any other end.
+    A process that has not stopped after ``within`` seconds, because a database or a
+    network hangs, ends there and then. That is as safe as any other end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

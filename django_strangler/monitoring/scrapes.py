@@ -19,7 +19,8 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
     """
     A thread for each request, so many at most, and each for so long.
 
-    Whoever sends a byte now and then keeps nobody out, and no thread busy for ever.
+    A client that sends a byte now and then keeps no other out, and no thread busy for
+    ever.
     """
 
     daemon_threads = True
@@ -74,7 +75,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: whoever connects could fill the log."""
+        """Nothing: any client could fill the log."""
 
     def _end(self, request: Any) -> None:
         del self._ends[request]

@@ -30,4 +30,4 @@ class Fenced(StranglerError):
 
 
 class Busy(StranglerError):
-    """A lock was not to be had in time: somebody's transaction is long."""
+    """A lock could not be had in time: another transaction is long."""

@@ -141,8 +141,8 @@ class Switch:
             state = self._state.get()
             if state.goal != self.goal or state.stage not in ON:
                 raise MoveRefused(
-                    f"Somebody has taken the switch of {self.move.name!r} back, or "
-                    "ended the move."
+                    f"The switch of {self.move.name!r} was taken back, or the move was "
+                    "ended, by another process."
                 )
             try:
                 return self._attempt(direction, deadline)

@@ -161,7 +161,7 @@ def _likely(move: type[Move]) -> list[str]:
 @contextmanager
 def reading(name: str, subject: Any = None) -> Iterator[str]:
     """
-    Where to read, for somebody: the other side where his flag is on and it is as new.
+    Where to read, for a subject: the other side, if the flag is on and it is as new.
 
     As new means that nothing which was committed before this call is missing there, so
     nobody misses his own last write. Inside of ``moves.atomic`` it is that alias.

@@ -1,7 +1,7 @@
 """
 Idempotency keys: which event a key stands for.
 
-The event's id is random. If it were made of the key, whoever guesses ``charge-42``
+The event's id is random. If it were made of the key, a person who guesses ``charge-42``
 could publish under that id first, and every inbox would take the real event for a
 repetition; and a key that is used again years later would bring back an old id.
 """

@@ -122,7 +122,7 @@ class Leases:
         return Change(before - kept, self.lanes - kept)
 
     def look_again(self) -> None:
-        """Somebody seems to know better: look at the next opportunity."""
+        """Another relay seems to know better: look at the next opportunity."""
         self._look_at = 0.0
 
     def give_back(self, lanes: frozenset[int]) -> None:

@@ -44,7 +44,7 @@ class Wakeup:
         return self._listening is not None
 
     def wait(self, seconds: float) -> bool:
-        """Sleep; True if somebody published meanwhile, as far as that is known."""
+        """Sleep; True if an event was published meanwhile, as far as that is known."""
         raw = self._raw()
         if raw is None:
             self._stop.wait(seconds)

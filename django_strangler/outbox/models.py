@@ -123,8 +123,8 @@ class IdempotencyKey(models.Model):
     """
     A key that was used, and the event that it stands for.
 
-    Kept as long as an inbox remembers, also when the event's row is gone. Whoever reads
-    the table learns no key: they are hashed with the project's ``SECRET_KEY``.
+    Kept as long as an inbox remembers, also when the event's row is gone. A person who
+    reads the table learns no key: they are hashed with the project's ``SECRET_KEY``.
     """
 
     digest = models.UUIDField(primary_key=True, editable=False)  # 122 bits of it.

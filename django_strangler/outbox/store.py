@@ -158,7 +158,7 @@ class Store:
         parked_hold: bool = False,
     ) -> list[Due]:
         """
-        What is pending of these keys, oldest first, of whatever type.
+        What is pending of these keys, oldest first, of any type.
 
         With ``parked_hold`` also what is parked: it waits without end.
         """

@@ -115,7 +115,7 @@ class Exchange:
         return bytes(found)
 
     def close(self) -> None:
-        """Whatever is left of the body is not wanted."""
+        """The rest of the body is not wanted."""
         self._call.tell(Outcome.SUCCESS)  # Unless something else was told before.
         self._reply.close()
         self._call.end()

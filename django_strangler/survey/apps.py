@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class SurveyConfig(AppConfig):
-    """Fills the core's registries; nothing is read before somebody asks."""
+    """Fills the core's registries; nothing is read before it is asked for."""
 
     name = "django_strangler.survey"
     label = "strangler_survey"

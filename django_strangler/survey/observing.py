@@ -242,7 +242,7 @@ def observing(observer: Observer, territory: Territory) -> Iterator[None]:
             observer.left(self.using or DEFAULT_DB_ALIAS)
 
     def opened(connection: Any, **kwargs: Any) -> None:
-        # In front: whoever wraps a connection meanwhile takes the last one off again.
+        # In front: code that wraps a connection meanwhile takes the last one off again.
         if observer not in connection.execute_wrappers:
             connection.execute_wrappers.insert(0, observer)
 

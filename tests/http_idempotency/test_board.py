@@ -42,8 +42,8 @@ def test_an_unknown_outcome_holds_the_domain_of_its_view(settings):
 
     assert found.verdict is Verdict.HOLD
     assert found.reasons == (
-        "Requests with an idempotency key to shop/pay/<int:pk>/ whose outcome nobody "
-        "knows: 2. Open Idempotency keys in the admin and decide.",
+        "Requests with an idempotency key to shop/pay/<int:pk>/ whose outcome is "
+        "unknown: 2. Open Idempotency keys in the admin and decide.",
     )
 
 

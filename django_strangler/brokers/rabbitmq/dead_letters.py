@@ -126,7 +126,7 @@ class RabbitMQDeadLetters(DeadLetterQueue):
             self._connection.close()
 
     def _give_back(self) -> None:
-        """Whoever looks next is to find them, so it is waited for a moment."""
+        """The next look is to find them, so it is waited for a moment."""
         self._channel.basic_nack(0, multiple=True, requeue=True)
         for _ in range(50):
             found = self._channel.queue_declare(self._dead, passive=True)

@@ -3,7 +3,7 @@ Connections that can read every message.
 
 pika ends a connection over a header that it cannot decode: a date beyond the year 9999,
 an infinite number, tables in tables in tables. RabbitMQ delivers the message again, and
-so whoever may publish one could stop a queue.
+so a user who may publish one could stop a queue.
 """
 
 from __future__ import annotations

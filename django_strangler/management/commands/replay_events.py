@@ -58,7 +58,7 @@ class Command(StranglerCommand):
             "--rate",
             type=whole_number(),
             metavar="EVENTS",
-            help="How many become pending a second, so that nobody is run over.",
+            help="How many become pending a second, so that no service is overloaded.",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="Only show what would be done."

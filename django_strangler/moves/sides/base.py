@@ -189,13 +189,13 @@ class DatabaseSide(ABC):
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """A lock that is not to be had in time becomes ``Busy``."""
+        """A lock that cannot be had in time becomes ``Busy``."""
         try:
             yield
         except DatabaseError as error:
             if not self.is_busy(error):
                 raise
-            raise Busy(f"Somebody's transaction holds a lock: {error}") from error
+            raise Busy(f"Another transaction holds a lock: {error}") from error
 
     def is_busy(self, error: DatabaseError) -> bool:
         """Whether it says so."""
@@ -274,7 +274,7 @@ class DatabaseSide(ABC):
         """Take the lock that writers share."""
 
     def reopen(self, token: int) -> None:
-        """Take a closing back, unless somebody else has closed it since."""
+        """Take a closing back, unless another switch has closed it since."""
         with self.writing(token):
             self._set_gate(False)
 
@@ -526,7 +526,7 @@ class DatabaseSide(ABC):
         key: Sequence[str],
         rows: Sequence[Values],
     ) -> None:
-        """Let these rows be as they are here, whatever was there."""
+        """Let these rows be as they are here, whatever they were before."""
         self._insert(table, columns, rows, self._conflict(columns, key))
 
     def _conflict(self, columns: Sequence[str], key: Sequence[str]) -> str:

@@ -124,7 +124,7 @@ class PostgreSQL(DatabaseSide):
         self.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         if not timeout:
             if not self.fetch(f"SELECT pg_try_advisory_xact_lock({self.lock})")[0][0]:
-                raise Busy("Somebody's transaction holds the fence's lock.")
+                raise Busy("Another transaction holds the fence's lock.")
             return
         self.run(
             "SELECT set_config('lock_timeout', %s, true)",
