@@ -93,10 +93,9 @@ class Settlement:
             envelope = read(delivery, max_bytes=self._settings.max_payload_bytes)
             rules = self._settings.trusted_publishers
             if not trust.may_publish(envelope.source, envelope.type, rules):
-                raise Refused(
+                raise trust.Untrusted(
                     f"{_named(envelope.source)} may not publish {envelope.type!r:.100} "
-                    "(TRUSTED_PUBLISHERS)",
-                    Reason.UNTRUSTED,
+                    "(TRUSTED_PUBLISHERS)"
                 )
         except Refused as refused:
             self._bury(delivery, record, refused.reason, str(refused))

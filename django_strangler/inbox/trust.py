@@ -7,6 +7,16 @@ from collections.abc import Collection, Mapping
 from django_strangler.brokers.patterns import matches
 from django_strangler.events import Publisher
 
+from .decoding import Refused
+from .failures import Reason
+
+
+class Untrusted(Refused):
+    """Its publisher may not say this: a dead letter, also if a subscriber finds it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, Reason.UNTRUSTED)
+
 
 def may_publish(
     source: Publisher, type: str, rules: Mapping[str, Collection[str]]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from django_strangler.exceptions import StranglerError
-from django_strangler.inbox import decoding
-from django_strangler.inbox.failures import Reason
+from django_strangler.inbox.trust import Untrusted
 
 
 class InvalidSaga(StranglerError):
@@ -15,11 +14,8 @@ class UnknownSaga(StranglerError):
     """No code, or no row, is there for a saga that is spoken of."""
 
 
-class Forged(decoding.Refused):
+class Forged(Untrusted):
     """A reply or a timeout was not sent by the one who may send it: a dead letter."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text, Reason.UNTRUSTED)
 
 
 class Refused(Exception):
