@@ -95,6 +95,10 @@ docs: environment-docs ## build the documentation into docs/_build
 matrix: environment-matrix ## the quick tests on each Python and Django there is
 	PATH="$$PATH$(more_pythons)" $(bin)/tox run $(TOX_ARGS)
 
+.PHONY: browser
+browser: environment-matrix ## the pages of the admin in a browser, on the newest Django
+	PATH="$$PATH$(more_pythons)" $(bin)/tox run -e browser $(TOX_ARGS)
+
 .PHONY: newest
 newest: ## the tests and the matrix inside a newer Debian (root): newer servers, newer Pythons
 	@SUITE="$(SUITE)" PYTEST_ARGS="$(PYTEST_ARGS)" TOX_ARGS="$(TOX_ARGS)" JOBS="$(JOBS)" \
