@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
+from django.core.checks.registry import registry
 from django.test import Client, override_settings
 
 from django_strangler import extending, feature_flags, toolbar
@@ -18,8 +19,9 @@ PANEL = "django_strangler.toolbar.StranglerPanel"
 
 @pytest.fixture
 def watched() -> Iterator[None]:
-    """With the toolbar installed; nobody listens afterwards."""
+    """With the toolbar installed; nobody listens afterwards, and nobody checks."""
     validators, watchers = extending.validators[:], extending.flag_watchers[:]
+    checks = set(registry.registered_checks)
     with override_settings(
         DEBUG=True,
         INTERNAL_IPS=["127.0.0.1"],
@@ -32,6 +34,7 @@ def watched() -> Iterator[None]:
         toolbar.StranglerPanel.ready()
         yield
     extending.validators[:], extending.flag_watchers[:] = validators, watchers
+    registry.registered_checks = checks
 
 
 def shown(client: Client, path: str) -> tuple[str, str]:
