@@ -81,7 +81,7 @@ def test_a_late_switch_opens_nothing_when_the_move_has_ended(pair, monkeypatch):
     late = Switch(pair.move, "legacy")
     monkeypatch.setattr(late._hold, "join", lambda: beginning.finish(pair.move))
 
-    with pytest.raises(MoveRefused, match="ended the move"):
+    with pytest.raises(MoveRefused, match="the move was ended"):
         late.run()
 
     assert direction_of(pair.move).primary == "modern"
