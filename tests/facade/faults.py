@@ -129,7 +129,7 @@ def run(requests: int, faults: int, seed: int, folder: Path) -> Outcome:
 
             def ask() -> None:
                 mine = random.Random(chance.random())
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 while (number := next(numbers)) < requests:
                     method = "POST" if mine.random() < UNSAFE else "GET"
                     path = f"/api/payments/{number}"

@@ -65,14 +65,16 @@ def gunicorn(
         )
     try:
         wait_for(
-            lambda: process.poll() is not None or answers(port), ignoring=(OSError,)
+            lambda: process.poll() is not None or answers(port),
+            90,
+            ignoring=(OSError,),
         )
         assert process.poll() is None, log.read_text()[-3000:]
         yield port
     finally:
         # At once: a worker that ends in peace looks for work for another second.
         process.send_signal(signal.SIGQUIT)
-        process.wait(20)
+        process.wait(60)
         print(log.read_text()[-3000:])
 
 
@@ -94,13 +96,15 @@ def nginx(binary: str, folder: Path, text: str) -> Iterator[subprocess.Popen[byt
     port = int(text.partition("listen 127.0.0.1:")[2].partition(";")[0])
     try:
         wait_for(
-            lambda: process.poll() is not None or answers(port), ignoring=(OSError,)
+            lambda: process.poll() is not None or answers(port),
+            90,
+            ignoring=(OSError,),
         )
         assert process.poll() is None
         yield process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         assert process.stderr is not None
         process.stderr.close()
         print((folder / "error.log").read_text()[-3000:])
@@ -140,7 +144,7 @@ def ask(
     lines = [f"{method} {path} HTTP/1.1", "Host: shop.example", "Connection: close"]
     if body or method == "POST":
         lines.append(f"Content-Length: {len(body)}")
-    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
         text = "\r\n".join([*lines, *headers])
         connection.sendall(text.encode("latin-1") + b"\r\n\r\n" + body)
         data = b""

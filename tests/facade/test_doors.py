@@ -210,10 +210,10 @@ def test_a_long_answer_streams_under_asgi(serve, make_route, on):
     async def talk() -> tuple[dict[str, Any], list[int]]:
         communicator = ApplicationCommunicator(get_asgi_application(), scope)
         await communicator.send_input({"type": "http.request", "body": b""})
-        start = await communicator.receive_output(20)
+        start = await communicator.receive_output(60)
         sizes = []
         while True:
-            part = await communicator.receive_output(20)
+            part = await communicator.receive_output(60)
             sizes.append(len(part.get("body", b"")))
             if not part.get("more_body"):
                 await communicator.wait()

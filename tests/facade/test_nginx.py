@@ -164,7 +164,7 @@ def test_a_request_reaches_the_side_that_the_flag_says(start, mode):
         wait_for(lambda: said(site.get())["side"] == "legacy")
     else:
         assert site.check() == 0
-        wait_for(lambda: said(site.get())["side"] == "legacy", 1.2)
+        wait_for(lambda: said(site.get())["side"] == "legacy")
     assert said(site.get(method="POST", body=b"n=1"))["body"] == "n=1"
     assert site.get("/plain/").get("Strangler-Side") is None
 

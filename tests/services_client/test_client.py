@@ -193,7 +193,7 @@ def test_a_service_that_names_a_time_is_left_alone(serve, connect):
 
 def test_a_service_that_hangs_holds_no_more_threads_than_it_may(serve, connect):
     server = serve(lambda talk: talk.hang())
-    payments = connect(server, MAX_IN_FLIGHT=3, TIMEOUT=5)
+    payments = connect(server, MAX_IN_FLIGHT=3, TIMEOUT=60)
     errors: list[Exception] = []
 
     def call() -> None:
@@ -205,13 +205,13 @@ def test_a_service_that_hangs_holds_no_more_threads_than_it_may(serve, connect):
     threads = [threading.Thread(target=call) for _ in range(20)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: len(errors) == 17)
+    wait_for(lambda: len(errors) == 17 and payments.breaker.slots.taken == 3)
 
     assert all(isinstance(error, TooManyInFlight) for error in errors)
     assert payments.breaker.slots.taken == 3
     server.stop()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert payments.breaker.slots.taken == 0
 
 
@@ -268,12 +268,12 @@ def test_nothing_is_called_when_no_time_is_left(serve, connect):
 
 def test_what_is_left_is_passed_on(serve, connect):
     server = serve(fine)
-    payments = connect(server)
+    payments = connect(server, TIMEOUT=60)
 
-    with within(1.0), within(30.0):
+    with within(20.0), within(30.0):
         payments.get("/")
 
-    assert 0 < int(server.requests[0].get("Strangler-Deadline-Ms")) <= 950
+    assert 0 < int(server.requests[0].get("Strangler-Deadline-Ms")) <= 19_950
 
 
 def test_a_retry_is_made_only_where_it_is_harmless(serve, connect):
@@ -282,7 +282,7 @@ def test_a_retry_is_made_only_where_it_is_harmless(serve, connect):
             talk.answer(b"", "503 Away")
 
     server = serve(away)
-    payments = connect(server, RETRIES=True, BREAKER="observed")
+    payments = connect(server, RETRIES=True, BREAKER="observed", TIMEOUT=20)
 
     payments.get("/")
     assert len(server.requests) == 2

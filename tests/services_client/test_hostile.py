@@ -20,6 +20,7 @@ from django_strangler.services import (
 from .servers import Talk, answer, fine
 
 LIMIT = 0.5
+PATIENCE = 15  # Seconds. A server that hangs does so for twice as long.
 
 
 def drip(data: bytes, talk: Talk) -> None:
@@ -81,7 +82,7 @@ def test_no_call_takes_longer_than_its_time(serve, connect, handler):
     with pytest.raises(DeadlineExceeded) as caught:
         payments.get("/")
 
-    assert time.monotonic() - begun < LIMIT + 5  # Nobody else ends it.
+    assert time.monotonic() - begun < LIMIT + PATIENCE  # Nobody else ends it.
     assert caught.value.reached
     assert payments.breaker.slots.taken == 0
 
@@ -94,7 +95,7 @@ def test_a_host_that_never_answers_is_not_waited_for_longer_than_to_connect(conn
     with pytest.raises(ServiceError) as caught:
         payments.post("/")
 
-    assert time.monotonic() - begun < 10  # The system would try for minutes.
+    assert time.monotonic() - begun < 30  # The system would try for minutes.
     assert not caught.value.reached
 
 
@@ -105,7 +106,7 @@ def test_a_body_that_is_not_taken_ends_in_time(serve, connect):
     with pytest.raises(DeadlineExceeded):
         payments.post("/", body=b"x" * 50_000_000)
 
-    assert time.monotonic() - begun < LIMIT + 5
+    assert time.monotonic() - begun < LIMIT + PATIENCE
 
 
 def resets(talk: Talk) -> None:
@@ -290,7 +291,7 @@ def test_of_a_connection_that_was_dead_it_is_known_that_nothing_left(
     def goes(talk: Talk) -> None:
         talk.read()
         talk.answer()
-        gone.wait(10)
+        gone.wait(60)
         talk.reset()
 
     server = serve(goes)
@@ -301,7 +302,7 @@ def test_of_a_connection_that_was_dead_it_is_known_that_nothing_left(
     def late(connection, *args, **options):
         # The pool has found the connection alive; now the other end is gone.
         gone.set()
-        wait_for_read(connection.sock, 10)
+        wait_for_read(connection.sock, 60)
         putrequest(connection, *args, **options)
 
     monkeypatch.setattr(transport._Watched, "putrequest", late)
