@@ -82,6 +82,14 @@ def nothing_logged_yet() -> None:
 
 
 @pytest.fixture(autouse=True)
+def nothing_seen_yet() -> None:
+    """What another test has noted, in this process, is no evidence."""
+    from django_strangler.evidence.counts import counts
+
+    counts.restart()
+
+
+@pytest.fixture(autouse=True)
 def publish_what_serves() -> None:
     """
     Most tests publish some payload under a type that the test project declares.
