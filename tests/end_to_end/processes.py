@@ -30,7 +30,7 @@ def process(
         finally:
             running.terminate()
             try:
-                running.wait(15)
+                running.wait(60)
             except subprocess.TimeoutExpired:
                 running.kill()
                 running.wait()

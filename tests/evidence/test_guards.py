@@ -455,7 +455,7 @@ def test_two_processes_that_see_it_at_once_make_one_incident(evidence_db: str):
     errors: list[Exception] = []
 
     def act() -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             guards.trip(guard, doubt, change=change and change.pk)
         except Exception as error:  # noqa: BLE001  SQLite has one writer.
@@ -467,7 +467,7 @@ def test_two_processes_that_see_it_at_once_make_one_incident(evidence_db: str):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
 
     assert Incident.objects.using(evidence_db).count() == 1
     assert OutboxEvent.objects.using(evidence_db).filter(type=alerts.TYPE).count() == 1
