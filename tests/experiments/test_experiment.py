@@ -343,7 +343,7 @@ def test_a_candidate_that_sleeps_in_sql_costs_at_most_the_deadline(any_db, outco
 
     @experiment(
         "slow",
-        candidate=lambda: sleep_in_sql(connections[any_db], 10),
+        candidate=lambda: sleep_in_sql(connections[any_db], 60),
         using=[any_db],
         timeout=0.2,
     )
@@ -354,7 +354,7 @@ def test_a_candidate_that_sleeps_in_sql_costs_at_most_the_deadline(any_db, outco
     with transaction.atomic(using=any_db):
         assert control() == 1
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert outcomes() == only("slow", "late")
 
 

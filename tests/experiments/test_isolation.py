@@ -194,9 +194,9 @@ def test_a_statement_that_sleeps_is_ended_in_the_server(caller):
     began = time.monotonic()
 
     with pytest.raises((DatabaseError, TimeIsUp)), isolated(limits(caller, 0.2)):
-        sleep_in_sql(connection, 10)
+        sleep_in_sql(connection, 60)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert written(caller) is not None
 
 
@@ -206,7 +206,7 @@ def test_many_quick_statements_end_as_well(caller):
     with pytest.raises((DatabaseError, TimeIsUp)), isolated(limits(caller, 0.2)):
         deque(map(written, itertools.repeat(caller)), maxlen=0)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_the_caller_s_own_limit_is_in_force_again(postgresql_db):

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from django_strangler import evidence
-from django_strangler.experiments import experiment
+from django_strangler.experiments import experiment, trials
 from django_strangler.experiments.models import ExperimentTotal, Mismatch
 from django_strangler.experiments.recording import GROUPS, SAMPLES, recorder
 from django_strangler.experiments.retention import prune
@@ -145,8 +145,9 @@ def test_what_is_known_is_no_failure_until_its_day():
     )
 
 
-def test_noise_is_told_from_planted_differences():
+def test_noise_is_told_from_planted_differences(monkeypatch):
     chance = random.Random(7)
+    monkeypatch.setattr(trials, "random", chance)
 
     def answer(n, *, planted):
         return {
