@@ -22,12 +22,14 @@ from django_strangler.moves import (
     verification,
 )
 from django_strangler.moves.directions import direction_of
+from django_strangler.moves.exceptions import Busy
 from django_strangler.moves.models import MoveState
 from django_strangler.moves.mover import Mover
 from django_strangler.moves.sides import DatabaseSide, side_of
 from django_strangler.moves.switching import Switch
 from tests.services.plugin import needed
 from tests.services.services import KINDS
+from tests.waiting import wait_for
 
 PAIRS = {
     "postgresql": ("postgresql", "postgresql"),
@@ -79,7 +81,7 @@ class Pair:
     def follow(self, until: Callable[[], bool] | None = None) -> Mover:
         """Let a mover work until everything is copied and no mark is left."""
         mover = Mover(self.move)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (until or self.is_quiet)():
             assert time.monotonic() < deadline, self.state().values()
             time.sleep(min(mover.step(), 0.02))
@@ -170,7 +172,8 @@ def make_pair(request, open_pairs, monkeypatch) -> MakePair:
 def empty(side: DatabaseSide) -> None:
     """As if nothing had been there."""
     for table in ("payments_refund", "payments_payment"):
-        side.uninstall(table)
+        # The session of a process that was killed may still be on its way out.
+        wait_for(lambda table=table: side.uninstall(table) is None, ignoring=(Busy,))
     for table in (
         *("payments_refund", "payments_payment", "users_user", "strangler_outboxevent"),
         *("strangler_moves_gate", "strangler_moves_side", "strangler_moves_mark"),

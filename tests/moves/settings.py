@@ -18,5 +18,6 @@ DATABASES = {
 if any("mysql" in each["ENGINE"] for each in DATABASES.values()):
     database.use_pymysql_if_needed()
 DATABASE_ROUTERS = ["django_strangler.moves.Router"]
-# Who is killed, keeps the others waiting for as long.
-STRANGLER = {**STRANGLER, "MOVES": {"LEASE": 1.0}}  # noqa: F405
+# Who is killed, keeps the others waiting for as long as its lease; and a switch is let
+# however much was written while its process started.
+STRANGLER = {**STRANGLER, "MOVES": {"LEASE": 1.0, "LAG": 300.0}}  # noqa: F405

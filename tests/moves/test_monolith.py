@@ -14,7 +14,7 @@ from tests.services.plugin import needed
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(params=["sqlite", "PostgreSQL"])
@@ -43,7 +43,7 @@ def test_payments_move_while_everybody_pays(urls):
         },
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=500,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -160,7 +160,7 @@ def test_a_switch_is_refused_while_the_other_side_is_far_behind(moved, monkeypat
     side.run("UPDATE strangler_moves_mark SET at = at - INTERVAL '1 hour'")
     monkeypatch.setattr(syncing, "follow", lambda direction, most: (0, {}))
 
-    with pytest.raises(MoveRefused, match=r"3600\.\d s behind, with 1 marks"):
+    with pytest.raises(MoveRefused, match=r"36\d\d\.\d s behind, with 1 marks"):
         moved.switch("modern")
 
     assert not side.is_closed()
