@@ -28,7 +28,7 @@ def parsed(tools: Path, document: str) -> dict:
         input=document,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

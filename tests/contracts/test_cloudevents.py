@@ -107,7 +107,7 @@ def test_the_sdk_for_node_reads_it(sent, contract_tools):
         input=json.dumps({"headers": headers, "body": body.decode()}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
 
     assert done.returncode == 0, done.stderr

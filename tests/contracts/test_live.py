@@ -74,7 +74,7 @@ def test_dead_letters_that_cannot_be_read_are_counted(
     running = consume(TYPE, retry_delays=())
     broker.publish({"id": "a"}, type=TYPE)
     broker.publish({"id": 7}, type=TYPE)
-    wait_for(lambda: broker.depth(".dead") == 2, 20)
+    wait_for(lambda: broker.depth(".dead") == 2, 60)
     running.finish()
     ConsumerProcess.objects.using(sqlite_db).create(name="a", queue=broker.queue)
     settings.STRANGLER = {"BROKER_URL": broker.url, "EXCHANGE": broker.exchange}

@@ -11,7 +11,7 @@ def test_the_notifications_run_on_the_samples(notifications_service):
         cwd=notifications_service,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
     assert done.returncode == 0, done.stdout

@@ -65,7 +65,7 @@ class Service:
         """The same; what is replied."""
         before = len(self.replies())
         self.send(type, to, **data)
-        return wait_for(lambda: self.replies()[before:])[0].payload
+        return wait_for(lambda: self.replies()[before:], 90)[0].payload
 
     def replies(self) -> list[OutboxEvent]:
         rows = OutboxEvent.objects.using(self.alias).filter(type="saga.reply")
@@ -86,7 +86,7 @@ class Service:
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(90) == 0
 
     def payments(self) -> list[tuple[str, str]]:
         rows = Payment.objects.using(self.alias).order_by("id")
@@ -128,7 +128,7 @@ def service(
                 return bool(queue.method.consumer_count)
             return False
 
-        wait_for(is_consuming)
+        wait_for(is_consuming, 90)
         channel = connection.channel()
         yield Service(vhost.url, alias, buyer, running, channel, proxy, log)
     connection.close()
@@ -159,7 +159,7 @@ def test_a_command_that_comes_again_is_done_once(service):
     second = service.ask(AUTHORISE, to)  # A retry: another message.
     for _ in range(5):
         service.send(AUTHORISE, to, id)  # The broker brings one several times.
-    wait_for(lambda: len(service.replies()) == 3)
+    wait_for(lambda: len(service.replies()) == 3, 90)
     service.finish()
 
     assert first == second
@@ -330,7 +330,7 @@ def test_an_order_over_the_monolith_and_the_service(service, tmp_path):
         process(consume, tmp_path / "consumer.log", **environment),
         process(relay, tmp_path / "relay.log", **environment),
     ):
-        assert wait_for(ended, 60) == ["confirmed", "cancelled"]
+        assert wait_for(ended, 180, interval=0.5) == ["confirmed", "cancelled"]
     left = run("from shop.models import Item\nprint(Item.objects.get().left)")
     assert left.strip() == "3"
     assert service.payments() == [("order-1", COMPLETED)]

@@ -244,7 +244,7 @@ def manage(folder: Path, *words: str, code: int = 0) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr

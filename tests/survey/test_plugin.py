@@ -62,7 +62,7 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 

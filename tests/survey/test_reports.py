@@ -12,6 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from selenium.webdriver.common.keys import Keys
 
+from tests.waiting import wait_for
+
 pytestmark = pytest.mark.django_db
 
 
@@ -95,19 +97,24 @@ def test_it_is_read_by_keyboard_and_in_the_dark(page, browser):
     browser.execute_script("document.querySelector('svg a').focus()")
     assert browser.execute_script("return document.querySelectorAll('.near').length")
     browser.switch_to.active_element.send_keys(Keys.ENTER)
-    assert "#" in browser.current_url
+    wait_for(lambda: "#" in browser.current_url)
     summary = browser.execute_script(
         "const s = document.querySelector('details summary'); s.focus(); return s"
     )
     summary.send_keys(Keys.SPACE)
-    assert browser.execute_script("return document.querySelector('details').open")
+    wait_for(
+        lambda: browser.execute_script("return document.querySelector('details').open")
+    )
 
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"features": [{"name": "prefers-color-scheme", "value": "dark"}]},
     )
-    assert light != browser.execute_script(
-        "return getComputedStyle(document.body).color"
+    wait_for(
+        lambda: (
+            light
+            != browser.execute_script("return getComputedStyle(document.body).color")
+        )
     )
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     assert browser.execute_script(
