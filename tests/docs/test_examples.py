@@ -65,7 +65,7 @@ def test_pages_about_other_projects_run_beside_them(make_db: MakeDb):
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
     assert done.returncode == 0, done.stderr

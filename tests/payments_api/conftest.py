@@ -45,7 +45,7 @@ class Api:
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return response.status, response.headers, _json(response.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -108,7 +108,7 @@ def start_monolith(database: str, tmp_path: Path) -> Iterator[StartMonolith]:
                 )
             )
             url = f"http://127.0.0.1:{port}"
-            wait_for(lambda: is_up(url), ignoring=(OSError,))
+            wait_for(lambda: is_up(url), 90, ignoring=(OSError,))
             return Api(url, database)
 
         yield start
@@ -143,7 +143,9 @@ def start_service(
             )
             url = f"http://127.0.0.1:{port}"
             wait_for(
-                lambda: running.poll() is not None or is_up(url), ignoring=(OSError,)
+                lambda: running.poll() is not None or is_up(url),
+                90,
+                ignoring=(OSError,),
             )
             assert running.poll() is None, log.read_text()
 

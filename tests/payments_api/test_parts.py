@@ -11,7 +11,7 @@ def test_the_service_s_own_tests_pass(payments_service):
         cwd=payments_service,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
     assert done.returncode == 0, done.stdout

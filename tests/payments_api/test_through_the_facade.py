@@ -37,13 +37,13 @@ def test_a_key_is_one_key_on_both_sides(start_monolith, start_service, people, r
         return status, headers["Strangler-Side"], headers["Idempotent-Replayed"], body
 
     rollout(0)
-    wait_for(lambda: side(monolith) == "legacy", 1.2)
+    wait_for(lambda: side(monolith) == "legacy")
     first = pay("k-1")
     rollout(100)
-    wait_for(lambda: side(monolith) == "modern", 1.2)
+    wait_for(lambda: side(monolith) == "modern")
     again, other = pay("k-1"), pay("k-2")
     rollout(0)
-    wait_for(lambda: side(monolith) == "legacy", 1.2)
+    wait_for(lambda: side(monolith) == "legacy")
     back = pay("k-2")
 
     assert first[:3] == (201, "legacy", None)
@@ -62,7 +62,7 @@ def test_the_examples_hold_through_the_facade(
 ):
     rollout(100)
     monolith = start_monolith(PAYMENTS_SERVICE_URL=start_service().url)
-    assert side(monolith) == "modern"
+    wait_for(lambda: side(monolith) == "modern")
 
     for name in EXAMPLES:
         play(monolith, name, people)
@@ -78,7 +78,7 @@ def test_users_go_and_come_back_and_a_crash_is_nobody_s_loss(
     assert side(monolith) == "legacy"
 
     rollout(100)
-    wait_for(lambda: side(monolith) == "modern", 1.2)
+    wait_for(lambda: side(monolith) == "modern")
     service.call("PUT", "/__bugs", {"errors": 1})
     assert side(monolith) == "legacy"
     service.call("PUT", "/__bugs", {})
@@ -88,5 +88,5 @@ def test_users_go_and_come_back_and_a_crash_is_nobody_s_loss(
 
     assert (status, headers["Strangler-Side"]) == (201, "legacy"), made
     rollout(0)
-    wait_for(lambda: side(monolith) == "legacy", 1.2)
+    wait_for(lambda: side(monolith) == "legacy")
     assert monolith.call("GET", f"/payments/{made['id']}/")[0] == 200
