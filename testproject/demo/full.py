@@ -18,7 +18,7 @@ import django
 
 from .trace import Span, draw
 
-PATIENCE = 30.0  # Seconds from the payment to the last span of its trace.
+PATIENCE = 90.0  # Seconds from the payment to the last span of its trace.
 FLAG = "notifications-v2"
 
 # What a trace must have to be whole: what it is for people, and how it is known.

@@ -45,7 +45,7 @@ def test_the_node_service_passes_its_own_tests(notifications_service, vhost, mak
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
     assert done.returncode == 0, done.stdout[-6000:]

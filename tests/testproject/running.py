@@ -42,7 +42,7 @@ class Demo:
     def interrupt(self) -> int:
         """Ctrl-C; returns the exit code."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+        return self.process.wait(90)
 
 
 @contextlib.contextmanager
@@ -68,13 +68,13 @@ def on_a_terminal(**more: str) -> Iterator[Demo]:
     try:
         wait_for(
             lambda: demo.address or process.poll() is not None,
-            60,
+            150,
             message=f"the demo runs: {demo.text}",
         )
         yield demo
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(90)
         listener.join(30)
         os.close(ours)
         print(demo.text)

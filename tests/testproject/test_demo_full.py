@@ -16,6 +16,7 @@ COMMAND = [sys.executable, "-m", "demo.full"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_it_draws_the_trace_from_the_view_to_the_mail(
     postgresql, vhost, notifications_service
 ):
@@ -27,7 +28,7 @@ def test_it_draws_the_trace_from_the_view_to_the_mail(
         ),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=500,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -48,7 +49,7 @@ def test_what_cannot_be_had_is_said():
         env=environment(PATH="/nowhere", NO_INSTALL="1"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
 
     assert done.returncode == 1
