@@ -35,6 +35,12 @@ def main() -> int:
         default=0,
         help="seconds that are allowed, where the machine does other things meanwhile",
     )
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=2.5,
+        help="seconds in which a process may still follow an older flag, likewise",
+    )
     parser.add_argument("--report", type=Path, help="where to write the page")
     parser.add_argument("--logs", type=Path, help="where the processes write theirs")
     parser.add_argument("--check", type=Path, help="only judge this history again")
@@ -51,7 +57,9 @@ def main() -> int:
 
     if options.check:
         verdict = judge.judge(
-            History.load(options.check), downtime_allowed=options.downtime
+            History.load(options.check),
+            downtime_allowed=options.downtime,
+            settle=options.settle,
         )
     else:
         logs = options.logs or Path(tempfile.mkdtemp(prefix="extraction-"))

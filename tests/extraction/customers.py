@@ -23,7 +23,7 @@ from typing import IO, Any
 
 PATIENCE = 5.0  # Seconds for one answer.
 AGAIN = (0.1, 0.2, 0.5, 1.0, 2.0)  # Seconds until the next try; the last one stays.
-GIVE_UP = 60.0
+GIVE_UP = 120.0
 CURRENCIES = ("EUR", "EUR", "EUR", "GBP", "USD")
 # Tries that end so are made again: nobody was served, or somebody else is just at it.
 TRANSIENT = {0, 500, 502, 503, 504}

@@ -33,11 +33,13 @@ class Verdict:
         return not self.troubles
 
 
-def judge(history: History, *, downtime_allowed: int = 0) -> Verdict:
+def judge(
+    history: History, *, downtime_allowed: int = 0, settle: float = SETTLE
+) -> Verdict:
     """All of it; some seconds of downtime, if so allowed, are said and no trouble."""
     verdict = Verdict()
     for look in (money, mails, answers, sides, downtime):
-        found = look(history)
+        found = look(history, settle) if look is sides else look(history)
         if look is downtime and len(found) <= downtime_allowed:
             continue
         verdict.troubles += found[:SHOWN]
@@ -212,7 +214,7 @@ def answers(history: History) -> list[str]:
 ROUTED = ("create", "complete", "fail", "refund", "look", "list")
 
 
-def sides(history: History) -> list[str]:
+def sides(history: History, settle: float = SETTLE) -> list[str]:
     """The modern side answers whom the flag lets in, and no third side answers."""
     changes = [row for row in history.flags if row["name"] == "payments-v2"]
     found = []
@@ -223,17 +225,17 @@ def sides(history: History) -> list[str]:
             found.append(
                 f"Order {each['op']} was answered by {each['side'] or 'nobody'}."
             )
-        elif each["side"] == "modern" and not _may(changes, each):
+        elif each["side"] == "modern" and not _may(changes, each, settle):
             found.append(f"Customer {each['who']} had no business on the modern side.")
     return found
 
 
-def _may(changes: list[Row], attempt: Row) -> bool:
+def _may(changes: list[Row], attempt: Row, settle: float) -> bool:
     """Whether a state of the flag that was in force about then lets them in."""
     began, ended = attempt["at"], attempt["at"] + attempt["took"]
-    settled = [row for row in changes if row["until"] + SETTLE <= began]
+    settled = [row for row in changes if row["until"] + settle <= began]
     moving = [
-        row for row in changes if row["at"] <= ended and row["until"] + SETTLE > began
+        row for row in changes if row["at"] <= ended and row["until"] + settle > began
     ]
     return any(_lets_in(row, attempt["subject"]) for row in [*settled[-1:], *moving])
 

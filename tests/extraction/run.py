@@ -48,7 +48,9 @@ def run(options: argparse.Namespace, folder: Path) -> tuple[History, judge.Verdi
         settle(stage)
         collect(stage, history)
         history.save(folder / "history.json")
-    verdict = judge.judge(history, downtime_allowed=options.downtime)
+    verdict = judge.judge(
+        history, downtime_allowed=options.downtime, settle=options.settle
+    )
     verdict.troubles[:0] = troubles
     page = options.report or folder / "report.html"
     page.write_text(report.page(history, verdict, vars(options)))
@@ -58,9 +60,9 @@ def run(options: argparse.Namespace, folder: Path) -> tuple[History, judge.Verdi
 def settle(stage: Stage) -> None:
     """Until everything that was begun has come to its end."""
     stage.fill()
-    wait_for(lambda: not stage.pending("legacy"), 90, interval=0.5)
+    wait_for(lambda: not stage.pending("legacy"), 180, interval=0.5)
     stage.must_run("tests.extraction.forgotten")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         history = History()
         collect(stage, history)

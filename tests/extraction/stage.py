@@ -201,7 +201,7 @@ class Stage:
 
     def answers(self, role: str, place: int) -> None:
         port = self.ports[role][place]
-        wait_for(lambda: servers.answers(port), 60, ignoring=(OSError,))
+        wait_for(lambda: servers.answers(port), 120, ignoring=(OSError,))
 
     def run(self, *command: str) -> tuple[int, str]:
         """A command of manage.py: its exit status, and what it says."""
@@ -233,7 +233,7 @@ class Stage:
             for stream in (self._desk.stdin, self._desk.stdout):
                 assert stream is not None
                 stream.close()
-            self._desk.wait(30)
+            self._desk.wait(90)
             self._desk = None
 
     def must_run(self, module: str) -> None:
@@ -256,7 +256,7 @@ class Stage:
             ) as connection:
                 return [connection.execute(sql).fetchall()]  # type: ignore[arg-type]
 
-        return wait_for(ask, 30, ignoring=(psycopg.Error,))[0]
+        return wait_for(ask, 90, ignoring=(psycopg.Error,))[0]
 
     def pending(self, which: str) -> int:
         """How many events wait in an outbox."""
@@ -319,7 +319,7 @@ class Customers:
         """No new orders; those under way come to their end."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(120) == 0, "customers.log says why"
+        assert self.process.wait(240) == 0, "customers.log says why"
 
 
 @contextlib.contextmanager
@@ -365,7 +365,7 @@ def staged(folder: Path) -> Iterator[Stage]:
             servers.nginx(command, folder / "nginx", stage.nginx_text())
         )
         for queue in ("shop", "notifications"):
-            wait_for(lambda: _is_there(rabbitmq.url, queue), 60)  # noqa: B023
+            wait_for(lambda: _is_there(rabbitmq.url, queue), 120)  # noqa: B023
         rabbitmq.settle()
         yield stage
 

@@ -95,7 +95,7 @@ class Team:
         self.stage.want("mover", 2)
         self.stage.want("relay of payments", 1)
         for goal in ("modern", "legacy"):
-            wait_for(self.is_followed, 90, interval=0.5)
+            wait_for(self.is_followed, 180, interval=0.5)
             with self.nemesis.away():
                 self.must("strangler_moves", "verify", MOVE)
                 said = self.must("strangler_moves", "switch", MOVE, "--to", goal)
@@ -104,7 +104,7 @@ class Team:
             note = f"writers waited for the switch to {goal}"
             self.history.notes[note] = waited[1] if waited else said.strip()
             time.sleep(self.seconds / 30)
-        wait_for(lambda: not self.stage.pending("modern"), 60, interval=0.5)
+        wait_for(lambda: not self.stage.pending("modern"), 180, interval=0.5)
         self.must("strangler_moves", "abandon", MOVE)
         self.stage.want("mover", 0)
         self.stage.want("relay of payments", 0)
@@ -130,7 +130,7 @@ class Team:
             self.phase("a bad release")
             began = time.time()
             self.bugs(errors=1)
-            wait_for(lambda: not self.is_on(PAYMENTS), 60, interval=0.1)
+            wait_for(lambda: not self.is_on(PAYMENTS), 120, interval=0.1)
             self.history.notes["a bad release taken back, s"] = round(
                 self.incident() - self.first_failure(began), 2
             )
@@ -163,7 +163,7 @@ class Team:
             self.history.notes["what is left"] = row["reasons"]
             return bool(row["verdict"] == "safe to retire")
 
-        wait_for(is_safe, 60, interval=2, ignoring=(ValueError,))
+        wait_for(is_safe, 180, interval=2, ignoring=(ValueError,))
 
     def delete(self) -> None:
         """Their code goes, and what is left passes its tests."""
@@ -189,7 +189,7 @@ class Team:
         time.sleep(self.seconds / 60)
         # At 1 %, so many samples would take days of such a shop's traffic.
         self.must("flag", "release", flag, "--why", "few users, and no complaints")
-        deadline = time.monotonic() + max(40.0, self.seconds / 3)
+        deadline = time.monotonic() + max(120.0, self.seconds / 3)
         while self.share(flag) < STEPS[-1]:
             self.on_call()
             if time.monotonic() > deadline:
@@ -221,7 +221,7 @@ class Team:
 
     def must(self, *command: str) -> str:
         """A command; when a server was just away, it is typed again."""
-        for _ in range(5):
+        for _ in range(30):
             status, said = self.stage.run(*command)
             if status == 0:
                 return said
@@ -236,7 +236,7 @@ class Team:
                 method="PUT",
             )
             # It may just be starting.
-            wait_for(partial(_sent, request), 20, ignoring=(OSError,))
+            wait_for(partial(_sent, request), 90, ignoring=(OSError,))
 
     def is_on(self, flag: str) -> bool:
         return bool(self._flag(flag)["enabled"])

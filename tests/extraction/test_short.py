@@ -11,7 +11,7 @@ import pytest
 
 from tests.services.leftovers import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def test_payments_leave_and_nobody_notices(
@@ -22,7 +22,7 @@ def test_payments_leave_and_nobody_notices(
         [
             *(sys.executable, "-m", "tests.extraction", "--seconds", "60"),
             # Other tests have the processors as well, when a database restarts.
-            *("--downtime", "3"),
+            *("--downtime", "20", "--settle", "8"),
             *("--rate", "15", "--report", str(page), "--logs", str(tmp_path / "logs")),
         ],
         cwd=ROOT,
