@@ -175,7 +175,7 @@ class Run:
     def _verify(self) -> float:
         """By the command; says how many rows in a second. It must find nothing."""
         status, said = 0, ""
-        for _ in range(5):
+        for _ in range(20):
             status, said = self.stage.command("verify", NAME)
             if found := re.search(r"([\d,]+)/s; ([\d,]+) differ", said):
                 differing = int(found[2].replace(",", ""))
@@ -193,7 +193,7 @@ class Run:
             began = time.monotonic()
             self._do(step, goal)
             # Whatever has died: before long one side is open again, by itself.
-            self.stage.wait(self._is_open, 30)
+            self.stage.wait(self._is_open, 90)
             self._window(began, goal, is_calm=False)
             if self.stage.primary() == goal:
                 return

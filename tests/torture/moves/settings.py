@@ -24,5 +24,5 @@ DATABASES = {
 }
 if any("mysql" in each["ENGINE"] for each in DATABASES.values()):
     database.use_pymysql_if_needed()
-STRANGLER: dict[str, object] = {}
+STRANGLER: dict[str, object] = {"MOVES": {"WAIT": 60.0}}
 DATABASE_ROUTERS = ["django_strangler.moves.Router"]

@@ -135,7 +135,7 @@ class Stage:
 
     def must(self, *verb: str) -> str:
         """The command succeeds, within some tries."""
-        for _ in range(5):
+        for _ in range(20):
             status, said = self.command(*verb)
             if status == 0:
                 return said
@@ -213,7 +213,7 @@ class Stage:
         numbers = re.findall(r'"rows": (\d+)', _text(rows[0]["progress"]))
         return sum(map(int, numbers))
 
-    def wait(self, condition: Callable[[], Any], seconds: float = 90) -> None:
+    def wait(self, condition: Callable[[], Any], seconds: float = 180) -> None:
         def is_so() -> bool:
             self.fill()
             return bool(condition())

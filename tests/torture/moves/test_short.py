@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[3]
 # What bites soonest; the long form has all kinds, and the other pairs.
@@ -32,7 +32,7 @@ def test_a_short_torture_of_a_move_loses_nothing(request, tmp_path):
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'testproject'}"},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=500,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

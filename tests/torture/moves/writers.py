@@ -140,7 +140,7 @@ class Writer:
 
         from .models import Entry
 
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while time.monotonic() < deadline:
             try:
                 with self._anyhow() as alias:
@@ -353,7 +353,7 @@ class Crew:
     def hold(self) -> None:
         self.going.clear()
         for _ in self.processes:
-            if not self.held.acquire(timeout=90):
+            if not self.held.acquire(timeout=180):
                 raise AssertionError("A writer does not come to an end")
 
     def go(self) -> None:

@@ -20,6 +20,7 @@ EXIT = {"GOOD": 0, "BAD": 1, "VOID": 2}
 # Whom it hits, in turn.
 VICTIMS = (("consumer", "orchestrators"), ("consumer", "participants"))
 PATIENCE = 300  # Seconds without any saga that ends.
+LOOKS = 4
 
 
 def torture(options: argparse.Namespace) -> int:
@@ -90,7 +91,7 @@ class Run:
             if time.monotonic() - since > PATIENCE:
                 raise AssertionError(f"Nothing ends any more; states: {states}")
             time.sleep(0.1)
-        orders.wait(60)
+        orders.wait(120)
         self._wait_until_quiet()
         held = stage.network.let_go()
         self._wait_until_quiet()
@@ -116,7 +117,7 @@ class Run:
                 set(states) <= {COMPLETED, UNDONE, STUCK} and stage.is_quiet()
             )
 
-        wait_for(is_over, 120, interval=0.5, ignoring=(Exception,))
+        wait_for(is_over, 240, interval=0.5, ignoring=(Exception,))
         self._wait_until_quiet()
         print(f"Mended and retried: {self._shown()}")
         self._judge(stuck_is_fine=False)
@@ -140,16 +141,25 @@ class Run:
         wait_for(is_quiet, 180, interval=0.5, ignoring=(Exception,))
 
     def _judge(self, *, stuck_is_fine: bool = True) -> None:
-        found = judge.read(self.stage.urls, stock=STOCK, money=MONEY)
-        self.troubles += judge.judge(found, stuck_is_fine=stuck_is_fine)
+        for _ in range(LOOKS):
+            found = judge.read(self.stage.urls, stock=STOCK, money=MONEY)
+            troubles = judge.judge(found, stuck_is_fine=stuck_is_fine)
+            if not troubles:
+                return
+            # What is wrong stays so; what was due just now comes to its end.
+            self._wait_until_quiet()
+        self.troubles += troubles
 
     def _look_for_stuck(self) -> None:
         """A stuck one is shown."""
-        stuck = self.stage.states().get(STUCK, 0)
-        said = self.stage.run("django", "strangler_doctor")
-        shown = re.search(r"(\d+) stuck sagas", said)
-        if int(shown[1] if shown else 0) != stuck:
-            self.troubles.append(f"{stuck} are stuck, and the doctor says: {said}")
+        for _ in range(LOOKS):
+            stuck = self.stage.states().get(STUCK, 0)
+            said = self.stage.run("django", "strangler_doctor")
+            shown = re.search(r"(\d+) stuck sagas", said)
+            if int(shown[1] if shown else 0) == stuck:
+                return
+            # One has freed itself meanwhile: what is due is tried again, for ever.
+        self.troubles.append(f"{stuck} are stuck, and the doctor says: {said}")
 
     def _shown(self) -> str:
         states = self.stage.states()

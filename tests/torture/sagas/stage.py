@@ -149,7 +149,7 @@ class Stage:
             self._dying.add(process.pid)
             process.send_signal(signal.SIGTERM)
         for process in self._crew.values():
-            process.wait(60)
+            process.wait(180)
         self.fill()
 
     def run(self, *command: str) -> str:
@@ -160,7 +160,7 @@ class Stage:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         return done.stdout + done.stderr
 

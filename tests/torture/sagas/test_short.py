@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,7 +30,7 @@ def torture(request, tmp_path) -> Any:
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'testproject'}"},
             capture_output=True,
             text=True,
-            timeout=350,
+            timeout=900,
         )
 
     return run
