@@ -3,8 +3,8 @@ Verifying: under the destination's lock, every key without a mark is equal.
 
 Nobody syncs while the lock is held, and marks go only after the destination has
 committed: so a difference is a fact, also under load, and nothing is looked at twice.
-Ranges are compared by digests inside the databases where both are of one kind; those
-only say where to look.
+Ranges are compared without it, where both are of one kind by digests inside the
+databases: that only says where to look.
 """
 
 from __future__ import annotations
@@ -110,37 +110,34 @@ def _exactly(direction: Direction, way: Way, keys: Sequence[Key]) -> list[Found]
     with direction.target.writing(direction.epoch):
         with direction.source.snapshot():
             rows = way.source.rows_of(way.name, way.read, way.key, keys)
-        columns, expected = way.convert(rows)
-        columns = columns or way.key_there
-        there = way.target.rows_of(
-            way.into,
-            [*columns, *way.key_there],
-            way.key_there,
-            [way.key_to(key) for key in keys],
-        )
-        # After the rows: what has changed since has its mark by now.
-        pending = way.source.marked(way.tab, keys)
+        found = list(_unequal(way, keys, rows))
+        # After the rows: what has changed since has its mark by now. And of these only:
+        # no index serves a search by key, and the lock is held meanwhile.
+        pending = way.source.marked(way.tab, [each.key for each in found])
+    return [each for each in found if each.key not in pending]
+
+
+def _unequal(way: Way, keys: Sequence[Key], rows: Sequence[Values]) -> Iterator[Found]:
+    """What is not the same there as these rows, marked or not."""
+    columns, expected = way.convert(rows)
+    columns = columns or way.key_there
     number = len(columns)
+    there = way.target.rows_of(
+        way.into,
+        [*columns, *way.key_there],
+        way.key_there,
+        [way.key_to(key) for key in keys],
+    )
     actual = {plain(row[number:]): row[:number] for row in there}
-    wanted: dict[Key, tuple[Key, Values]] = {}
-    for row, made in zip(rows, expected, strict=True):
-        key = way.key_of(row)
-        wanted[way.key_to(key)] = (key, made)
-    found = []
-    for goal, (key, made) in wanted.items():
-        if key in pending:
-            continue
-        if goal not in actual:
-            found.append(Found(tab=way.tab, key=key, kind="missing"))
-        elif fields := way.differing(columns, made, actual[goal]):
-            found.append(
-                Found(tab=way.tab, key=key, kind="differs", fields=tuple(fields))
-            )
-    for key in keys:
-        goal = way.key_to(key)
-        if goal in actual and goal not in wanted and key not in pending:
-            found.append(Found(tab=way.tab, key=key, kind="extra"))
-    return found
+    wanted = {way.key_of(row): made for row, made in zip(rows, expected, strict=True)}
+    for key in dict.fromkeys([*wanted, *keys]):
+        made, found = wanted.get(key), actual.get(way.key_to(key))
+        if made is None or found is None:
+            if made is not found:
+                kind = "extra" if made is None else "missing"
+                yield Found(tab=way.tab, key=key, kind=kind)
+        elif fields := way.differing(columns, made, found):
+            yield Found(tab=way.tab, key=key, kind="differs", fields=tuple(fields))
 
 
 def _by_digest(
@@ -181,9 +178,11 @@ def _same(
 def _by_value(
     direction: Direction, way: Way, after: Key | None
 ) -> tuple[Key | None, int, list[Found]]:
-    rows = way.source.rows_after(way.name, way.key, way.key, after, EXACT)
-    keys = [plain(row) for row in rows]
-    found = compare(direction, way, keys)
+    rows = way.source.rows_after(way.name, way.read, way.key, after, EXACT)
+    keys = [way.key_of(row) for row in rows]
+    # Without the lock, which movers want: as digests do, this says where to look.
+    suspects = [each.key for each in _unequal(way, keys, rows)]
+    found = compare(direction, way, suspects)
     return (keys[-1] if len(keys) == EXACT else None), len(keys), found
 
 

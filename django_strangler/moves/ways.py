@@ -78,6 +78,15 @@ class Way:
         }
 
     @property
+    def numbered(self) -> dict[str, str]:
+        """Those whose values both databases give by themselves."""
+        return {
+            old: new
+            for old, new in self.pairs.items()
+            if self.here[old].auto and self.there[new].auto
+        }
+
+    @property
     def function(self) -> Callable[[Row], Row] | None:
         """What the project converts rows with, in this direction."""
         return self.table.revert if self.is_back else self.table.convert
@@ -220,24 +229,29 @@ class Way:
         self, columns: Sequence[str], expected: Values, found: Values
     ) -> list[str]:
         """The columns in which a row there is not as it should be."""
-        if self.is_plain:
-            return [
-                name
-                for name, one, other in zip(columns, expected, found, strict=True)
-                if not alike(one, other)
-            ]
-        loads = []
-        for name in columns:
-            both = self._families.get(name, self.there[name].family)
-            load = loader(self.target.connection, both)
-            loads.append([load] if load else [])
+        if expected == found:
+            return []
         return [
             name
-            for name, one, other, load in zip(
-                columns, expected, found, loads, strict=True
-            )
-            if not alike(_through(one, load), _through(other, load))
+            for name, one, other in zip(columns, expected, found, strict=True)
+            if one != other and not self._is_alike(name, one, other)
         ]
+
+    def _is_alike(self, name: str, one: object, other: object) -> bool:
+        if self.is_plain:
+            return alike(one, other)
+        load = self._back[name]
+        return alike(_through(one, load), _through(other, load))
+
+    @cached_property
+    def _back(self) -> dict[str, list[Convert]]:
+        """By the name there: from what its driver gives to what Django would."""
+        found = {}
+        for name, column in self.there.items():
+            both = self._families.get(name, column.family)
+            load = loader(self.target.connection, both)
+            found[name] = [load] if load else []
+        return found
 
 
 def _through(value: object, steps: Sequence[Convert]) -> object:
