@@ -44,7 +44,7 @@ def start(move: type[Move], say: Say = lambda text: None) -> None:
         for side, name in zip((modern, legacy), reversed(names(table)), strict=True):
             if not (is_on and side.is_installed(name)):
                 install = partial(side.install, name, table.label, side.key(name))
-                _patiently(install, say)
+                patiently(install, say)
                 say(f"Fence and marks are on {name} in {side.alias!r}.")
     if not is_on:
         Difference.objects.using(move.source).filter(move=move.name).delete()
@@ -89,7 +89,7 @@ def abandon(move: type[Move], say: Say = lambda text: None) -> None:
         )
     MoveState.objects.using(move.source).filter(name=move.name).update(goal="")
     if direction.source.is_closed():
-        _patiently(
+        patiently(
             lambda: take_back(direction, direction.source.close(settings().lock)),
             say,
         )
@@ -107,7 +107,7 @@ def _end(direction: Direction, stage: Stage, say: Say) -> None:
         legacy, modern = names(table)
         for alias, name in ((move.source, legacy), (move.target, modern)):
             side = _side(direction, alias)
-            _patiently(partial(side.uninstall, name), say)
+            patiently(partial(side.uninstall, name), say)
             say(f"Nothing is left on {name} in {alias!r}.")
     for side in (direction.source, direction.target):
         side.forget_marks()
@@ -139,7 +139,7 @@ def _require(move: type[Move], ended: Stage) -> MoveState:
     return state
 
 
-def _patiently(do: Callable[[], object], say: Say) -> None:
+def patiently(do: Callable[[], object], say: Say) -> None:
     """Again and again in short tries, so that nobody queues behind us for long."""
     deadline = time.monotonic() + settings().patience
     while True:

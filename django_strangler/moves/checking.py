@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from django_strangler import domains
-from django_strangler.outbox.models import OutboxEvent, outbox_alias
+from django_strangler.clock import DatabaseNow
+from django_strangler.outbox.models import (
+    Lane,
+    OutboxEvent,
+    RelayProcess,
+    outbox_alias,
+)
 
 from .declaring import Move
 from .directions import Direction, direction_of, sides, ways_between
@@ -41,6 +47,7 @@ def check(move: type[Move]) -> list[Obstacle]:
         ways = ways_between(move, legacy, modern)
         return [
             *_lacking(legacy, modern, ways),
+            *unnumbered(ways),
             *_between(move, legacy, modern, ways),
         ]
     except InvalidMove as error:
@@ -77,6 +84,31 @@ def look(direction: Direction) -> list[Obstacle]:
                     )
                 )
     return found
+
+
+def undrained(move: type[Move], alias: str) -> list[Obstacle]:
+    """Events that no relay would send, as soon as the move's tables live there."""
+    if not move.relays or outbox_alias() != move.source:
+        return []
+    relays = RelayProcess.objects.using(alias).filter(expires_at__gt=DatabaseNow())
+    if relays.exists():
+        return []
+    for each in (move.source, move.target):
+        # Alerts are ours, and come where nobody else publishes.
+        events = OutboxEvent.objects.using(each).exclude(type="migration.alert")
+        if events.exists() or Lane.objects.using(each).exists():
+            return [
+                Obstacle(
+                    text=f"No relay drains the outbox in {alias!r}, where events "
+                    "go that are published inside of moves.atomic while the tables "
+                    "live there.",
+                    todo=f"Run: manage.py drain_outbox --database {move.source} "
+                    f"--database {move.target}. Where something else reads it, say "
+                    "relays = False in the move; where a relay comes later, switch "
+                    "with --without-relay.",
+                )
+            ]
+    return []  # Nobody publishes, and nobody has ever drained.
 
 
 def missing(
@@ -120,11 +152,30 @@ def _lacking(
         (source, [way.name for way in ways.values()]),
         (target, [way.into for way in ways.values()]),
     ):
-        for what, grant in side.lacking(names):
-            yield Obstacle(
-                text=f"In {side.alias!r}, {side.role()} {what}.",
-                todo=f"Say there: GRANT {grant} TO {side.role()}",
-            )
+        yield from granted(side, side.lacking(names))
+
+
+def unnumbered(ways: Mapping[str, Way]) -> Iterator[Obstacle]:
+    """Rights that only a switch needs: new rows get numbers that are nobody's yet."""
+    for way in ways.values():
+        for old, new in way.numbered.items():
+            # On both sides: a switch may lead back.
+            for side, table, column in (
+                (way.source, way.name, old),
+                (way.target, way.into, new),
+            ):
+                yield from granted(side, side.lacking_to_number(table, column))
+
+
+def granted(
+    side: DatabaseSide, lacking: Iterator[tuple[str, str]]
+) -> Iterator[Obstacle]:
+    """Rights that are missing, each with what to say."""
+    for what, grant in lacking:
+        yield Obstacle(
+            text=f"In {side.alias!r}, {side.role()} {what}.",
+            todo=f"Say there: GRANT {grant} TO {side.role()}",
+        )
 
 
 def _between(

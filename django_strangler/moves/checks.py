@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
+from .capturing import captures
 from .declaring import registry
 from .exceptions import InvalidMove
 from .ways import names
@@ -21,8 +22,8 @@ ROUTER = "django_strangler.moves.Router"
 def check_moves(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """E001, E002 and W001, of moves."""
-    return [*_check_declarations(), *_check_router()]
+    """E001, E002 and W001, of moves and captures."""
+    return [*_check_declarations(), *_check_captures(), *_check_router()]
 
 
 def _check_declarations() -> Iterator[CheckMessage]:
@@ -40,6 +41,23 @@ def _check_declarations() -> Iterator[CheckMessage]:
                 names(table)
             except InvalidMove as error:
                 yield Error(str(error), id="strangler_moves.E002")
+
+
+def _check_captures() -> Iterator[CheckMessage]:
+    for capture in captures.values():
+        if capture.source not in connections:
+            yield Error(
+                f"The capture {capture.name!r} names the database "
+                f"{capture.source!r}, which DATABASES does not have.",
+                hint="Add it, or correct source=.",
+                id="strangler_moves.E001",
+            )
+        if capture.name in registry:
+            yield Error(
+                f"A move and a capture are both named {capture.name!r}.",
+                hint="Give the capture another name=.",
+                id="strangler_moves.E002",
+            )
 
 
 def _check_router() -> Iterator[CheckMessage]:

@@ -58,7 +58,8 @@ class Move:
     Tables on their way to another database. Subclass it in an app's ``moves.py``.
 
     Parents come first in ``tables``. ``reads`` names a flag: whom it is on for, reads
-    from the other side before the switch where that is as new.
+    from the other side before the switch where that is as new. ``relays`` says whether
+    relays drain the outboxes, so that a switch can see to it that one does.
     """
 
     name: ClassVar[str] = ""
@@ -66,6 +67,7 @@ class Move:
     target: ClassVar[str] = ""
     tables: ClassVar[Sequence[Table]] = ()
     reads: ClassVar[str] = ""
+    relays: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

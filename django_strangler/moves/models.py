@@ -171,3 +171,19 @@ class Difference(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tab} {self.key}: {self.kind}"
+
+
+class Copied(models.Model):
+    """Of a replica: how new its copy of a row is, also of one that is gone."""
+
+    digest = models.UUIDField(primary_key=True, editable=False)  # Replica and key.
+    replica = models.CharField(max_length=100)
+    position = models.BigIntegerField()
+
+    class Meta:
+        app_label = LABEL
+        verbose_name = _("copied row")
+        verbose_name_plural = _("copied rows")
+
+    def __str__(self) -> str:
+        return f"{self.replica}: {self.position}"

@@ -16,6 +16,8 @@ from django_strangler.clock import DatabaseNow
 from django_strangler.exceptions import StranglerError
 
 from . import checking, counts, differences, syncing, verifying
+from .capturer import Capturer
+from .capturing import captures
 from .conf import settings
 from .declaring import Move, registry
 from .directions import LEGACY, MODERN, Direction, direction_of, sides, ways_between
@@ -252,13 +254,19 @@ def run(
     beat: Callable[[], object] = lambda: None,
 ) -> None:
     """Work at all moves, or at one, until asked to stop."""
-    movers: dict[str, Mover] = {}
+    movers: dict[str, Mover | Capturer] = {}
     trouble = Announcer(logger)
     while not stop.is_set():
-        names = [name for name in registry if only in (None, name)]
+        names = [name for name in (*registry, *captures) if only in (None, name)]
         delay = LOOK
         for name in names:
-            mover = movers.setdefault(name, Mover(registry[name]))
+            if name not in movers:
+                movers[name] = (
+                    Mover(registry[name])
+                    if name in registry
+                    else Capturer(captures[name])
+                )
+            mover = movers[name]
             try:
                 delay = min(delay, mover.step())
                 trouble.over(name, "The databases of the move %r work again", name)

@@ -32,6 +32,7 @@ class Status:
     verified: int = 0
     validated: int = 0  # Rows of the round that is under way.
     differing: int = 0
+    is_capture: bool = False
 
     @property
     def is_on(self) -> bool:

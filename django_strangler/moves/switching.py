@@ -41,7 +41,11 @@ class TooSlow(MoveRefused):
 
 
 def refusals(
-    direction: Direction, state: MoveState, *, resumed: bool = False
+    direction: Direction,
+    state: MoveState,
+    *,
+    resumed: bool = False,
+    without_relay: bool = False,
 ) -> list[str]:
     """Why not to switch now, each a sentence."""
     conf, name = settings(), direction.move.name
@@ -76,16 +80,16 @@ def refusals(
             f"The guard of the flag {incident.flag} has tripped: {incident.text} "
             f"Resume it: manage.py flag resume {incident.flag}"
         )
-    found += [
-        f"{each.text} {each.todo}".rstrip()
-        for each in (
-            *checking.look(direction),
-            # The survey takes its time, and code does not change meanwhile.
-            *([] if resumed else checking.tied(direction.move)),
-        )
-        if each.is_error
+    obstacles = checking.look(direction)
+    if not resumed:
+        # The survey takes its time, and code does not change meanwhile.
+        obstacles += [*checking.unnumbered(direction.ways)]
+        obstacles += checking.tied(direction.move)
+        if not without_relay:
+            obstacles += checking.undrained(direction.move, direction.target.alias)
+    return found + [
+        f"{each.text} {each.todo}".rstrip() for each in obstacles if each.is_error
     ]
-    return found
 
 
 class Switch:
@@ -98,8 +102,10 @@ class Switch:
         *,
         hold: Hold | None = None,
         say: Callable[[str], object] = lambda text: None,
+        without_relay: bool = False,
     ) -> None:
         self.move, self.goal = move, goal
+        self._without_relay = without_relay
         self._say = say
         self._state = MoveState.objects.using(move.source).filter(name=move.name)
         self._hold = hold or hold_of(move, length=HOLD, switches=True)
@@ -117,7 +123,14 @@ class Switch:
         if not (resumed and is_closed):
             # What is closed already goes on: its refusals were looked at then.
             syncing.follow(direction, conf.chunk)
-            self._refuse_if(refusals(direction, state, resumed=resumed))
+            self._refuse_if(
+                refusals(
+                    direction,
+                    state,
+                    resumed=resumed,
+                    without_relay=self._without_relay,
+                )
+            )
         self._hold.join()
         self._state.update(goal=self.goal)
         try:
@@ -254,9 +267,7 @@ class Switch:
     def _number(self, direction: Direction, ahead: int, *, before: bool) -> None:
         """Let new rows get numbers that the other side has never given."""
         for way in direction.ways.values():
-            for old, new in way.pairs.items():
-                if not (way.here[old].auto and way.there[new].auto):
-                    continue
+            for old, new in way.numbered.items():
                 least = way.source.next_number(way.name, old)
                 given = way.target.next_number(way.into, new)
                 if before and ahead:

@@ -17,7 +17,8 @@ from django_strangler.findings import Finding, Level
 from django_strangler.monitoring.board import Shown, domain_of_module
 from django_strangler.monitoring.panels import Panel
 
-from . import checking, differences
+from . import capturer, checking, differences
+from .capturing import captures
 from .conf import settings
 from .declaring import Move, registry
 from .directions import LEGACY
@@ -38,12 +39,20 @@ def find() -> Iterator[Finding]:
             yield from _of(move, found)
         except (Error, StranglerError) as error:
             yield Finding(Level.UNKNOWN, f"{move.name} cannot be looked at: {error}")
+    for capture in captures.values():
+        try:
+            yield from capturer.find(capture)
+        except (Error, StranglerError) as error:
+            yield Finding(Level.UNKNOWN, f"{capture.name} cannot be looked at: {error}")
 
 
 def _of(move: type[Move], found: Status) -> Iterator[Finding]:
+    obstacles = checking.check(move)
+    if found.stage != Stage.COPYING:  # Before, nobody can switch.
+        obstacles += checking.undrained(move, move.target)
     troubles = [
         Finding(Level.TROUBLE, each.text, each.todo)
-        for each in checking.check(move)
+        for each in obstacles
         if each.is_error
     ]
     if found.differing:

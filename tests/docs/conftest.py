@@ -9,7 +9,7 @@ import pytest
 from django_strangler.contracts import upcasters
 from django_strangler.contracts.declare import registry
 from django_strangler.inbox import subscribers
-from django_strangler.moves import declaring
+from django_strangler.moves import capturing, declaring
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,11 @@ def contracts_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def moves_of_the_page() -> Iterator[None]:
     """So are moves."""
-    before = dict(declaring.registry)
-    declaring.registry.clear()
+    known = (declaring.registry, capturing.captures)
+    before = [dict(each) for each in known]
+    for each in known:
+        each.clear()
     yield
-    declaring.registry.clear()
-    declaring.registry.update(before)
+    for each, values in zip(known, before, strict=True):
+        each.clear()
+        each.update(values)

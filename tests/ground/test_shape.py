@@ -42,6 +42,7 @@ SEAMS = (
     "monitoring.board",
     "monitoring.examinations",
     "monitoring.panels",
+    "outbox.encoding",
     "outbox.models",
     "outbox.publishing",
     "outbox.rules",

@@ -17,6 +17,7 @@ from django_strangler.moves import (
     Move,
     Table,
     beginning,
+    capturing,
     declaring,
     using,
     verification,
@@ -46,12 +47,15 @@ def nothing_moves(monkeypatch) -> Iterator[None]:
     # No thread of its own writes evidence where a test's database was.
     monkeypatch.setattr(counts, "wake", lambda: True)
     counts.restart()
-    before = dict(declaring.registry)
-    declaring.registry.clear()
+    known = (declaring.registry, capturing.captures)
+    before = [dict(each) for each in known]
+    for each in known:
+        each.clear()
     using.known.forget()
     yield
-    declaring.registry.clear()
-    declaring.registry.update(before)
+    for each, values in zip(known, before, strict=True):
+        each.clear()
+        each.update(values)
     counts.restart()
     using.known.forget()
 
@@ -175,7 +179,9 @@ def empty(side: DatabaseSide) -> None:
         # The session of a process that was killed may still be on its way out.
         wait_for(lambda table=table: side.uninstall(table) is None, ignoring=(Busy,))
     for table in (
+        "notifications_notificationpreference",
         *("payments_refund", "payments_payment", "users_user", "strangler_outboxevent"),
+        *("strangler_relayprocess", "strangler_lane", "strangler_moves_copied"),
         *("strangler_moves_gate", "strangler_moves_side", "strangler_moves_mark"),
         *("strangler_moves_movestate", "strangler_moves_mover"),
         *(

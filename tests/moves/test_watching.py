@@ -38,7 +38,7 @@ from django_strangler.moves import (
 from django_strangler.moves.directions import direction_of
 from django_strangler.moves.exceptions import InvalidMove, MoveRefused, UnknownMove
 from django_strangler.moves.models import MoveState
-from django_strangler.moves.sides import side_of
+from django_strangler.moves.sides import mariadb, side_of
 from django_strangler.moves.status import status
 
 from .conftest import Pair, drop_foreign_keys, pay
@@ -386,6 +386,51 @@ def test_a_role_without_rights_is_told_what_to_grant(one_kind, monkeypatch):
     else:
         right = "TRIGGER ON payments_payment"
         assert found["may not TRIGGER in payments_payment"] == right
+
+
+def test_a_switch_needs_the_right_to_set_numbers(one_kind, monkeypatch):
+    side = side_of("payments", one_kind.legacy)
+    assert list(side.lacking_to_number("payments_payment", "id")) == []
+    if side.kind == "postgresql":
+        # Superusers may everything: as somebody else.
+        name, grant = "public.payments_payment_id_seq", "{0} ON SEQUENCE {1}"
+        side.run("CREATE ROLE moves_poor")
+        side.run("SET ROLE moves_poor")
+        try:
+            found = dict(side.lacking_to_number("payments_payment", "id"))
+        finally:
+            side.run("RESET ROLE")
+            side.run("DROP ROLE moves_poor")
+        assert [*found.values()] == [
+            grant.format(right, name) for right in ("SELECT", "UPDATE")
+        ]
+    else:
+        rights = {(right, None) for right in mariadb.RIGHTS}
+        monkeypatch.setattr(type(side), "_rights", lambda self: rights)
+        found = dict(side.lacking_to_number("payments_payment", "id"))
+        assert [*found.values()] == ["ALTER ON payments_payment"]
+
+
+def test_who_may_not_set_numbers_is_told_before_and_at_the_switch(moved, monkeypatch):
+    kind = type(side_of("payments", moved.legacy))
+    right = ("may not UPDATE the sequence s, which a switch sets", "UPDATE ON s")
+    monkeypatch.setattr(kind, "lacking_to_number", lambda self, *column: [right])
+    monkeypatch.setattr(kind, "role", lambda self: "shop")
+    moved.verify()
+
+    with pytest.raises(MoveRefused, match="Say there: GRANT UPDATE ON s TO shop"):
+        moved.switch("modern")
+    assert checking.look(direction_of(moved.move)) == []  # No mover stands still.
+    MoveState.objects.using(moved.legacy).all().delete()
+    texts = [each.todo for each in checking.check(moved.move)]
+    assert "Say there: GRANT UPDATE ON s TO shop" in texts
+
+
+def test_numbers_that_only_one_side_gives_need_no_right(moved, monkeypatch):
+    way = direction_of(moved.move).ways["payments.payment"]
+    monkeypatch.setattr(type(way), "numbered", {})
+
+    assert list(checking.unnumbered({"payments.payment": way})) == []
 
 
 def test_a_mover_runs_what_is_declared_and_stops(moved):

@@ -95,6 +95,7 @@ class DatabaseSide(ABC):
     """One database of a move, on this thread's connection."""
 
     kind: ClassVar[str]
+    prefix = "strangler_move"  # Of triggers.
     at_once: ClassVar[int] = 1000  # Keys in a statement; rows half as many.
 
     def __init__(self, move: str, connection: BaseDatabaseWrapper) -> None:
@@ -180,6 +181,14 @@ class DatabaseSide(ABC):
                 f"The side {self.alias!r} of the move {self.move!r} is another than "
                 "it was: it has been opened, or the move has ended. Nothing is lost."
             )
+
+    def locked(self) -> tuple[int, int] | None:
+        """Epoch and when it was opened, for this transaction alone."""
+        return self._locked()
+
+    def advance(self, epoch: int) -> None:
+        """Let it be that epoch, which is locked."""
+        self.run(f"UPDATE {SIDE} SET epoch = %s WHERE move = %s", [epoch, self.move])
 
     def _locked(self) -> tuple[int, int] | None:
         rows = self.fetch(
@@ -372,7 +381,7 @@ class DatabaseSide(ABC):
 
     def trigger(self, table: str, event: str) -> str:
         """A trigger's name: it says what it belongs to."""
-        name = f"strangler_move_{table}"
+        name = f"{self.prefix}_{table}"
         if len(name) > 50:
             name = f"{name[:40]}_{crc32(table.encode()):08x}"
         return f"{name}_{event}"
@@ -419,6 +428,10 @@ class DatabaseSide(ABC):
 
     def lacking(self, tables: Sequence[str]) -> Iterator[tuple[str, str]]:
         """What this role may not do and has to, and what to GRANT."""
+        yield from ()
+
+    def lacking_to_number(self, table: str, column: str) -> Iterator[tuple[str, str]]:
+        """The same, for a switch that skips numbers of this column."""
         yield from ()
 
     def role(self) -> str:

@@ -231,8 +231,22 @@ class MariaDB(DatabaseSide):
         ]
 
     def lacking(self, tables: Sequence[str]) -> Iterator[tuple[str, str]]:
+        has = self._rights()
+        for name in (*tables, GATE, SIDE, MARK):
+            for right in RIGHTS if name in tables else RIGHTS[:4]:
+                if has is not None and has.isdisjoint({(right, None), (right, name)}):
+                    yield f"may not {right} in {name}", f"{right} ON {name}"
+
+    def lacking_to_number(self, table: str, column: str) -> Iterator[tuple[str, str]]:
+        has = self._rights()
+        if has is not None and has.isdisjoint({("ALTER", None), ("ALTER", table)}):
+            what = f"may not ALTER {table}, whose numbers a switch sets"
+            yield what, f"ALTER ON {table}"
+
+    def _rights(self) -> set[tuple[str, str | None]] | None:
+        """What this user may do, in a table or everywhere; None: it is not known."""
         if self.fetch("SELECT CURRENT_ROLE()")[0][0] is not None:
-            return  # What a role may do, its members cannot look up.
+            return None  # What a role may do, its members cannot look up.
         rows = self.fetch(
             "SELECT privilege_type, NULL FROM information_schema.user_privileges "
             "WHERE grantee = %s UNION ALL "
@@ -243,11 +257,7 @@ class MariaDB(DatabaseSide):
             "WHERE grantee = %s AND table_schema = DATABASE()",
             [self.role()] * 3,
         )
-        has = set(rows)
-        for name in (*tables, GATE, SIDE, MARK):
-            for right in RIGHTS if name in tables else RIGHTS[:4]:
-                if has.isdisjoint({(right, None), (right, name)}):
-                    yield f"may not {right} in {name}", f"{right} ON {name}"
+        return set(rows)
 
     def role(self) -> str:
         user, _, host = str(self.fetch("SELECT CURRENT_USER()")[0][0]).rpartition("@")

@@ -284,6 +284,18 @@ class PostgreSQL(DatabaseSide):
         ):
             yield f"may not CREATE functions in {schema}", f"CREATE ON SCHEMA {schema}"
 
+    def lacking_to_number(self, table: str, column: str) -> Iterator[tuple[str, str]]:
+        name = self._sequence(table, column)
+        for (right,) in self.fetch(
+            "SELECT r FROM unnest(%s::text[]) r "
+            "WHERE NOT has_sequence_privilege(%s, r)",
+            [["SELECT", "UPDATE"], name],
+        ):
+            yield (
+                f"may not {right} the sequence {name}, which a switch sets",
+                f"{right} ON SEQUENCE {name}",
+            )
+
     def role(self) -> str:
         return str(self.fetch("SELECT quote_ident(current_user)")[0][0])
 

@@ -6,6 +6,11 @@ const { Refusal } = require('./errors');
 const REQUIRED = 'This field is required.';
 const CURRENCIES = ['EUR', 'GBP', 'USD'];
 const LIMIT_UNVERIFIED = 1_000_000n; // In cents.
+// Users are the monolith's: in its own tables, or copied into ours, by src/copies.js.
+const [USERS, CHECKS] =
+  process.env.COPIES === '1'
+    ? ['payments_service_user', 'payments_service_check']
+    : ['users_user', 'users_kyccheck'];
 
 /** The fields of a JSON body; anything but an object is as bad as no JSON. */
 function fieldsOf(body) {
@@ -80,9 +85,9 @@ async function paymentForm(client, body) {
   if (user) {
     const found = /^\d{1,18}$/.test(user)
       ? await client.query(
-          `SELECT EXISTS (SELECT 1 FROM users_kyccheck
-             WHERE user_id = users_user.id AND status = 'passed') AS verified
-           FROM users_user WHERE id = $1 AND is_active`,
+          `SELECT EXISTS (SELECT 1 FROM ${CHECKS}
+             WHERE user_id = ${USERS}.id AND status = 'passed') AS verified
+           FROM ${USERS} WHERE id = $1 AND is_active`,
           [user],
         )
       : { rows: [] };

@@ -1,7 +1,8 @@
 'use strict';
 
 const { Bugs } = require('./bugs');
-const { Commands } = require('./commands');
+const { commands } = require('./commands');
+const copies = require('./copies');
 const { Verifier } = require('./identity');
 const { migrate } = require('./sagas');
 const { createServer } = require('./server');
@@ -18,20 +19,25 @@ async function main(env) {
   server.listen(Number(env.PORT ?? 3000), env.HOST ?? '127.0.0.1', () => {
     console.info(`payments: http://127.0.0.1:${server.address().port}/payments/`);
   });
-  const commands = env.BROKER_URL ? new Commands({ url: env.BROKER_URL, pool }) : undefined;
+  const about = { url: env.BROKER_URL, pool };
+  const consumers = [
+    ...(env.BROKER_URL ? [commands(about)] : []),
+    ...(env.BROKER_URL && env.COPIES === '1' ? [copies.copies(about)] : []),
+  ];
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.once(signal, () => {
       // What is in hand is finished; idle connections are closed.
       server.close(async () => {
-        await commands?.stop();
+        await Promise.all(consumers.map((consumer) => consumer.stop()));
         await pool.end();
       });
       server.closeIdleConnections();
     });
   }
-  if (commands) {
+  if (env.COPIES === '1') await copies.migrate(pool);
+  if (consumers.length) {
     await migrate(pool);
-    await commands.run();
+    await Promise.all(consumers.map((consumer) => consumer.run()));
   }
 }
 

@@ -11,7 +11,15 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_strangler.management.base import StranglerCommand
 from django_strangler.management.stopping import stopped_by_signals
-from django_strangler.moves import beginning, checking, mover, switching, verification
+from django_strangler.moves import (
+    beginning,
+    capturer,
+    checking,
+    mover,
+    switching,
+    verification,
+)
+from django_strangler.moves.capturing import captures, find_capture
 from django_strangler.moves.declaring import find, registry
 from django_strangler.moves.directions import direction_of
 from django_strangler.moves.models import MoveState
@@ -36,6 +44,11 @@ class Command(StranglerCommand):
             ("abandon", "Before the switch: take everything down."),
         ):
             verbs.add_parser(verb, help=text).add_argument("name", metavar="NAME")
+        captured = verbs.add_parser(
+            "capture", help="Publish all rows, then each change; again: all anew."
+        )
+        captured.add_argument("name", metavar="NAME")
+        captured.add_argument("--stop", action="store_true", help="Take marks down.")
         run = verbs.add_parser("run", help="The mover: copy and follow. Any number.")
         run.add_argument("name", nargs="?", metavar="NAME", help="This one only.")
         self.add_monitoring_arguments(run)
@@ -54,6 +67,11 @@ class Command(StranglerCommand):
         switch.add_argument("--to", required=True, choices=switching.GOALS)
         switch.add_argument(
             "--dry-run", action="store_true", help="Say what it would do."
+        )
+        switch.add_argument(
+            "--without-relay",
+            action="store_true",
+            help="Although none drains the outbox there.",
         )
         pace = verbs.add_parser("pace", help="How much of its time copying may take.")
         pace.add_argument("name", metavar="NAME")
@@ -88,9 +106,17 @@ class Command(StranglerCommand):
     def _abandon(self, options: dict[str, Any]) -> None:
         beginning.abandon(find(options["name"]), self._say)
 
+    def _capture(self, options: dict[str, Any]) -> None:
+        capture = find_capture(options["name"])
+        if options["stop"]:
+            capturer.end(capture, self._say)
+            return
+        capturer.begin(capture, self._say)
+        self._say("Movers publish it now: manage.py strangler_moves run")
+
     def _run(self, options: dict[str, Any]) -> None:
         only = options["name"]
-        if only is not None:
+        if only is not None and only not in captures:
             find(only)
         path: Path | None = options["heartbeat_file"]
         beat = self.heartbeat(path, "moves")
@@ -102,8 +128,11 @@ class Command(StranglerCommand):
             mover.run(stop, only, lambda: beat("moves"))
 
     def _status(self, options: dict[str, Any]) -> None:
-        names = [options["name"]] if options["name"] else sorted(registry)
-        found = [status(find(name)) for name in names]
+        names = [options["name"]] if options["name"] else [*registry, *captures]
+        found = [
+            capturer.status(captures[name]) if name in captures else status(find(name))
+            for name in sorted(names)
+        ]
         if options["json"]:
             self.stdout.write(json.dumps([each.as_json() for each in found], indent=1))
             return
@@ -130,9 +159,11 @@ class Command(StranglerCommand):
     def _switch(self, options: dict[str, Any]) -> None:
         move, goal = find(options["name"]), options["to"]
         if options["dry_run"]:
-            self._rehearse(move, goal)
+            self._rehearse(move, goal, without_relay=options["without_relay"])
             return
-        closed = switching.Switch(move, goal, say=self._say).run()
+        closed = switching.Switch(
+            move, goal, say=self._say, without_relay=options["without_relay"]
+        ).run()
         self._say(
             f"{move.name} lives on the {goal} side now; writers waited for "
             f"{1000 * closed:.0f} ms."
@@ -140,13 +171,13 @@ class Command(StranglerCommand):
             else f"{move.name} lives on the {goal} side."
         )
 
-    def _rehearse(self, move: Any, goal: str) -> None:
+    def _rehearse(self, move: Any, goal: str, *, without_relay: bool) -> None:
         direction = direction_of(move)
         if direction.primary == goal:
             self._say(f"{move.name} lives on the {goal} side. Nothing would be done.")
             return
         state = MoveState.objects.using(move.source).get(name=move.name)
-        if reasons := switching.refusals(direction, state):
+        if reasons := switching.refusals(direction, state, without_relay=without_relay):
             raise CommandError(" ".join(reasons))
         marks, _ = direction.source.lag()
         self._say(
@@ -165,6 +196,11 @@ class Command(StranglerCommand):
 
 
 def _line(each: Status) -> str:
+    if each.is_capture:
+        return (
+            f"{each.name}: {each.stage}; {each.copied:,} rows published at first; "
+            f"{each.marks:,} marks, {each.lag:.1f} s behind"
+        )
     if not each.is_on:
         where = "" if each.stage == NOT_BEGUN else f", {each.primary} side"
         return f"{each.name}: {each.stage}{where}"

@@ -1,0 +1,296 @@
+"""
+The capturer: publishes what marks name, in one transaction with forgetting the marks.
+
+It locks the capture's row, then reads marks, then rows, and gives each row a position:
+so of two events of one row the one with the greater position is of the later state,
+and no mark is forgotten before its event is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.apps import apps
+from django.db import models
+
+from django_strangler.announcing import Announcer
+from django_strangler.clock import DatabaseNow
+from django_strangler.exceptions import StranglerError
+from django_strangler.findings import Finding, Level
+from django_strangler.outbox.models import OutboxEvent, outbox_alias
+from django_strangler.outbox.publishing import publish_events
+
+from . import counts
+from .beginning import Say, patiently
+from .capturing import Capture
+from .checking import Obstacle, granted
+from .conf import settings
+from .declaring import move_of
+from .exceptions import MoveRefused
+from .models import ON, MoveState, Stage
+from .sides import DatabaseSide, Key, side_of
+from .sides.base import GATE, MARK, SIDE, plain
+from .status import NOT_BEGUN, Status
+
+logger = logging.getLogger("django_strangler.moves")
+
+LOOK = 0.2
+AHEAD = 10_000  # Pending events: copying waits until relays have sent some.
+PREFIX = "strangler_capture"
+
+
+def side(capture: Capture) -> DatabaseSide:
+    """Where it is captured, with triggers of its own."""
+    found = side_of(capture.name, capture.source)
+    found.prefix = PREFIX
+    return found
+
+
+def _model(capture: Capture) -> type[models.Model]:
+    try:
+        return apps.get_model(capture.model)
+    except LookupError as error:
+        raise MoveRefused(
+            f"The capture {capture.name!r} is of {capture.model}, which is no model: "
+            f"{error}"
+        ) from error
+
+
+def check(capture: Capture) -> Iterator[Obstacle]:
+    """What is in its way."""
+    model, here = _model(capture), side(capture)
+    table, pk = model._meta.db_table, model._meta.pk
+    tables = set(here.connection.introspection.table_names())
+    lacking = {table, GATE, SIDE, MARK, OutboxEvent._meta.db_table} - tables
+    if lacking:
+        yield Obstacle(
+            text=f"{here.alias!r} has no table {min(lacking)}.",
+            todo=f"Run: manage.py migrate --database={here.alias}",
+        )
+        return
+    if outbox_alias() != here.alias:
+        yield Obstacle(
+            text=f"The outbox is in {outbox_alias()!r}, and {table} in {here.alias!r}: "
+            "no transaction has both.",
+            todo="Let the outbox be where the model is: source=, DATABASE_ROUTERS.",
+        )
+    if pk is None or here.key(table) != (pk.column,):
+        yield Obstacle(text=f"{table} has no primary key of one column.")
+    for name in capture.fields:
+        if name not in {each.attname for each in model._meta.concrete_fields}:
+            yield Obstacle(text=f"{capture.model} has no field {name}.")
+    if (move := move_of(capture.label)) is not None:
+        yield Obstacle(
+            text=f"{table} is on the move {move.name!r}: written elsewhere after a "
+            "switch, it would leave no event.",
+            todo="Capture it where it lives, when the move is finished.",
+        )
+    for text in here.obstacles([table]):
+        yield Obstacle(text=text)
+    yield from granted(here, here.lacking([table]))
+
+
+def begin(capture: Capture, say: Say = lambda text: None) -> None:
+    """Put marks up, and publish every row once; run again, it publishes all anew."""
+    if reasons := [f"{each.text} {each.todo}".rstrip() for each in check(capture)]:
+        raise MoveRefused(
+            f"The capture {capture.name!r} cannot begin: {' '.join(reasons)}"
+        )
+    here, table = side(capture), _model(capture)._meta.db_table
+    if here.standing() is None:
+        here.establish(closed=False, opened=1)
+    if not here.is_installed(table):
+        patiently(lambda: here.install(table, capture.label, here.key(table)), say)
+        say(f"Marks are on {table} in {here.alias!r}.")
+    states = MoveState.objects.using(capture.source)
+    states.update_or_create(
+        name=capture.name,
+        defaults={
+            "stage": Stage.COPYING,
+            "progress": {"after": None, "rows": 0},
+            "started_at": DatabaseNow(),
+            "copied_at": None,
+        },
+    )
+
+
+def end(capture: Capture, say: Say = lambda text: None) -> None:
+    """Take the marks down; what others have copied stays as it is."""
+    here, table = side(capture), _model(capture)._meta.db_table
+    patiently(lambda: here.uninstall(table), say)
+    states = MoveState.objects.using(capture.source).filter(name=capture.name)
+    states.update(stage=Stage.ABANDONED)
+    here.forget_marks()
+    say(f"Nothing is left on {table} in {here.alias!r}.")
+
+
+def status(capture: Capture) -> Status:
+    """How it is."""
+    states = MoveState.objects.using(capture.source).filter(name=capture.name)
+    state = states.first()
+    if state is None or state.stage not in ON:
+        stage = NOT_BEGUN if state is None else "stopped"
+        return Status(name=capture.name, stage=stage, is_capture=True)
+    marks, lag = side(capture).lag()
+    return Status(
+        name=capture.name,
+        stage=state.stage,
+        copied=state.progress["rows"],
+        marks=marks,
+        lag=lag,
+        is_capture=True,
+    )
+
+
+def find(capture: Capture) -> Iterator[Finding]:
+    """For the doctor."""
+    now = status(capture)
+    if now.stage in (NOT_BEGUN, "stopped"):
+        return
+    troubles = []
+    here, table = side(capture), _model(capture)._meta.db_table
+    if not here.is_installed(table):
+        troubles.append(
+            Finding(
+                Level.TROUBLE,
+                f"Triggers on {table} in {here.alias!r} are missing or disabled.",
+                f"manage.py strangler_moves capture {capture.name}",
+            )
+        )
+    if now.lag > settings().lag:
+        troubles.append(
+            Finding(
+                Level.TROUBLE,
+                f"The capture {capture.name} is {now.lag:.0f} s behind.",
+                "See that a mover runs: manage.py strangler_moves run",
+            )
+        )
+    yield from troubles or [Finding(Level.FINE, f"{capture.name}: {now.stage}.")]
+
+
+class Capturer:
+    """One process at one capture. ``step`` does a bit, and says when to come again."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self._states = MoveState.objects.using(capture.source).filter(name=capture.name)
+        self._side = side(capture)
+        self._idle = settings().poll
+        self._copy_at = self._look_at = 0.0
+        self._is_on = self._is_copying = False
+        self._trouble = Announcer(logger)
+
+    def step(self) -> float:
+        """Publish what is marked, and a page of the copy while there is one."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            state = self._states.first()
+            self._is_on = state is not None and state.stage in ON
+            self._is_copying = state is not None and state.stage == Stage.COPYING
+            self._look_at = now + LOOK
+        if not self._is_on:
+            return LOOK
+        try:
+            done = self._follow()
+            if self._is_copying and now >= self._copy_at:
+                done += self._copy()
+        except StranglerError as error:
+            self._trouble.once(
+                "refused", "The capture %r stands still: %s", self.capture.name, error
+            )
+            return 1.0
+        self._trouble.over("refused", "The capture %r goes on", self.capture.name)
+        self._idle = settings().poll if done else min(self._idle * 1.5, 0.1)
+        return 0.0 if done >= settings().chunk else self._idle
+
+    def recover(self) -> None:
+        """After an error look anew."""
+        self._look_at = 0.0
+
+    def leave(self) -> None:
+        """Nothing is held but a lock, for each batch."""
+
+    def _follow(self) -> int:
+        """Publish the rows that marks name, and forget those marks."""
+        if not self._side.marks(1):
+            return 0  # Without a lock, and without a transaction.
+        with self._locked() as position:
+            marks = self._side.marks(settings().chunk)
+            keys = dict.fromkeys(key for _, tab, key in marks)
+            self._publish([self._id(key) for key in keys], position)
+            self._side.delete_marks([number for number, _, _ in marks])
+        counts.rows.add(self.capture.name, counts.FOLLOWED, n=len(marks))
+        return len(marks)
+
+    def _copy(self) -> int:
+        """Publish the next rows in the order of their keys; where it is, is kept."""
+        began = time.monotonic()
+        events = OutboxEvent.objects.using(self.capture.source).pending()
+        if events[AHEAD - 1 : AHEAD].exists():
+            self._copy_at = began + 1.0
+            return 0
+        page = min(1000, settings().page)
+        with self._locked() as position:
+            state = self._states.get()
+            at = state.progress
+            if state.stage != Stage.COPYING:
+                return 0
+            table = _model(self.capture)._meta.db_table
+            key = self._side.remembered("key", table)
+            after: Key | None = tuple(at["after"]) if at["after"] else None
+            rows = self._side.rows_after(table, key, key, after, page)
+            keys = [plain(row) for row in rows]
+            self._publish([self._id(each) for each in keys], position)
+            at["rows"] += len(keys)
+            at["after"] = keys[-1] if keys else at["after"]
+            if len(keys) < page:
+                self._states.update(
+                    stage=Stage.FOLLOWING, progress=at, copied_at=DatabaseNow()
+                )
+                self._look_at = 0.0
+            else:
+                self._states.update(progress=at)
+        counts.rows.add(self.capture.name, counts.COPIED, n=len(keys))
+        self._copy_at = time.monotonic() + (time.monotonic() - began) * (
+            1 / max(0.01, settings().share) - 1
+        )
+        return len(keys)
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The transaction of one batch: the last position that was given."""
+        with self._side.writing():
+            found = self._side.locked()
+            if found is None:
+                raise MoveRefused(
+                    f"The capture {self.capture.name!r} has not begun: manage.py "
+                    f"strangler_moves capture {self.capture.name}"
+                )
+            # Also after a backup was restored, with the counts of then.
+            yield max(found[0], time.time_ns() // 1000)
+
+    def _id(self, key: Key) -> Any:
+        return _model(self.capture)._meta.pk.to_python(key[0])
+
+    def _publish(self, ids: Iterable[Any], position: int) -> None:
+        model = _model(self.capture)
+        rows: dict[Any, Mapping[str, Any]] = {}
+        ids = list(ids)
+        for start in range(0, len(ids), self._side.at_once):
+            found = model._base_manager.using(self.capture.source).filter(
+                pk__in=ids[start : start + self._side.at_once]
+            )
+            rows.update(
+                {row["pk"]: row for row in found.values("pk", *self.capture.fields)}
+            )
+        events = []
+        for id in ids:
+            position += 1
+            events += self.capture.events(id, position, rows.get(id))
+        if events:
+            publish_events(events, using=self.capture.source)
+            self._side.advance(position)
