@@ -177,7 +177,7 @@ class Running:
 
     def finish(self) -> None:
         self.stop.set()
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
     @property
@@ -223,7 +223,7 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
         started.append(running)
         running.thread.start()
         if wait:
-            wait_for(lambda: consumer.source.ready or running.errors, 20)
+            wait_for(lambda: consumer.source.ready or running.errors)
             assert not running.errors
         return running
 
@@ -241,7 +241,7 @@ def consume(broker) -> Iterator[Callable[..., Running]]:
         running.finish()
     # Also those that were given up: their connections are to be closed.
     ours = (Worker, ConsumerRow)
-    wait_for(lambda: not [t for t in threading.enumerate() if isinstance(t, ours)], 20)
+    wait_for(lambda: not [t for t in threading.enumerate() if isinstance(t, ours)])
 
 
 def _is_sqlite() -> bool:

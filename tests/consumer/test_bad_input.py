@@ -18,7 +18,7 @@ def db(sqlite_db, routed):
 
 
 def dead(broker):
-    return wait_for(broker.get, 20, message="a dead letter")
+    return wait_for(broker.get, message="a dead letter")
 
 
 DEEP = b"[" * 100_000 + b"]" * 100_000

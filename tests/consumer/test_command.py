@@ -77,10 +77,10 @@ def test_an_unreachable_broker_is_waited_for_until_the_process_is_stopped(
 ):
     broker.url = "amqp://127.0.0.1:1"
     with consumer(postgresql_db, broker) as process:
-        wait_for(lambda: "cannot be reached" in said(process), 20)
+        wait_for(lambda: "cannot be reached" in said(process))
         process.terminate()
 
-        assert process.wait(20) == 0, said(process)
+        assert process.wait(90) == 0, said(process)
 
 
 def test_what_may_not_be_declared_is_said_with_the_reason(
@@ -92,7 +92,7 @@ def test_what_may_not_be_declared_is_said_with_the_reason(
     broker.url = with_options(broker.url, user=me, password="secret")
     try:
         with consumer(postgresql_db, broker) as process:
-            assert process.wait(20) == 1, said(process)
+            assert process.wait(90) == 1, said(process)
             text = said(process)
     finally:
         rabbitmq.ctl("delete_user", me)
@@ -103,7 +103,7 @@ def test_what_may_not_be_declared_is_said_with_the_reason(
 
 def test_queues_that_cannot_be_used_end_the_process_with_1(postgresql_db, broker):
     with consumer(postgresql_db, broker, "--no-declare") as process:
-        assert process.wait(20) == 1, said(process)
+        assert process.wait(90) == 1, said(process)
         assert "cannot be used: NOT_FOUND" in said(process)
 
 

@@ -62,7 +62,7 @@ def test_events_of_a_key_keep_their_order_and_others_overtake_them(
     @subscribe("payment.*", name="slow")
     def slow(event: Event) -> None:
         if event.payload["n"] == 0 and event.key == "a":
-            assert go_on.wait(20)
+            assert go_on.wait(55)
         seen.append((event.key, event.payload["n"]))
 
     consume()

@@ -54,7 +54,7 @@ def failing(db, broker, registry, consume):
     for n in range(3):
         broker.publish({"n": n})
     broker.publish(b"{")
-    wait_for(lambda: broker.depth(".dead") == 4, 20)
+    wait_for(lambda: broker.depth(".dead") == 4)
     running.finish()
     return working
 
@@ -189,7 +189,7 @@ def test_a_letter_stays_however_often_another_program_looks_at_it(
     subscribe("payment.*", name="broken")(lambda event: 1 / 0)
     consume(retry_delays=())
     id = broker.publish()
-    wait_for(lambda: broker.depth(".dead") == 1, 20)
+    wait_for(lambda: broker.depth(".dead") == 1)
 
     for _ in range(25):
         method, properties, _ = wait_for(

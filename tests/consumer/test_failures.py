@@ -21,7 +21,7 @@ from .conftest import effect, effects, entries
 
 
 def dead(broker) -> tuple[Any, bytes]:
-    return wait_for(broker.get, 20, message="a dead letter")
+    return wait_for(broker.get, message="a dead letter")
 
 
 def test_a_failure_that_passes_is_tried_again_in_place(db, broker, registry, consume):
@@ -186,7 +186,7 @@ def test_a_subscriber_that_never_returns_is_given_up_and_cannot_commit(
 
     seen: list[Event] = []
     subscribe("payment.completed", name="fine")(seen.append)
-    running = consume(threads=2, retry_delays=(), strangler={"HANDLER_TIMEOUT": 1.0})
+    running = consume(threads=2, retry_delays=(), strangler={"HANDLER_TIMEOUT": 2.0})
     broker.publish(type="payment.failed", key="a")
     broker.publish(key="a")
     with caplog.at_level(logging.ERROR):
@@ -194,7 +194,7 @@ def test_a_subscriber_that_never_returns_is_given_up_and_cannot_commit(
         wait_for(lambda: len(seen) == 1)
 
     assert (
-        "stuck: TimeoutError: it took longer than 1 s"
+        "stuck: TimeoutError: it took longer than 2 s"
         in (properties.headers["strangler-failed-error"])
     )
     assert "go_on.wait(60)" in caplog.text
@@ -217,7 +217,7 @@ def test_a_statement_that_never_ends_is_ended_on_the_server(
             connections[db].cursor().execute("SELECT pg_sleep(60)")
         effect(db)
 
-    running = consume(strangler={"HANDLER_TIMEOUT": 0.5})
+    running = consume(strangler={"HANDLER_TIMEOUT": 1.5})
     broker.publish()
     # The second delivery is not kept waiting by the first one's inbox row.
     wait_for(lambda: running.totals.handled == 1)
@@ -237,7 +237,7 @@ def test_when_all_threads_hang_the_process_is_unhealthy(db, broker, registry, co
     )
     for _ in range(4):
         broker.publish()
-    running.thread.join(20)
+    running.thread.join(60)
     go_on.set()
 
     (error,) = running.errors
@@ -255,7 +255,7 @@ def test_a_database_that_never_answers_ends_the_process_and_loses_nothing(
     proxy = make_proxy(request.getfixturevalue(server))
     db = routed(make_db(server, port=proxy.port))
     subscribe("payment.*", name="once")(lambda event: effect(db))
-    options = {"threads": 2, "strangler": {"HANDLER_TIMEOUT": 0.5}}
+    options = {"threads": 2, "strangler": {"HANDLER_TIMEOUT": 2.0}}
     running = consume(**options)
     broker.publish()
     wait_for(lambda: effects(db) == 1)
@@ -263,7 +263,7 @@ def test_a_database_that_never_answers_ends_the_process_and_loses_nothing(
     proxy.black_hole()
     for _ in range(5):
         broker.publish()
-    running.thread.join(20)
+    running.thread.join(60)
     (error,) = running.errors
     assert isinstance(error, ConsumerUnhealthy)
 

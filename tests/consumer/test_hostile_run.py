@@ -27,7 +27,7 @@ from .processes import consumer
 MESSAGES = int(os.environ.get("HOSTILE_MESSAGES", "300"))  # Of either.
 KILLS = 3 if MESSAGES >= 1000 else 1  # A process needs seconds to start.
 MEMORY, LOG = 300, 5  # MB, at most.
-PATIENCE = 60 + MESSAGES / 20
+PATIENCE = 150 + MESSAGES / 20
 OPTIONS = ("--retry-delays", "0.05", "0.1", "--subscribers", "counts", "fails")
 SETTINGS = "tests.consumer.hostile.settings"
 # Events before: more than consumers have in hand, or a slow machine keeps waiting.

@@ -21,7 +21,7 @@ def test_without_declaring_the_queues_have_to_be_there(db, broker, registry, con
     subscribe("payment.*", name="any")(lambda event: None)
 
     running = consume(declare=False, wait=False)
-    running.thread.join(20)
+    running.thread.join(60)
 
     (error,) = running.errors
     assert isinstance(error, BrokerError)
@@ -52,7 +52,7 @@ def test_a_queue_that_exists_with_other_properties_is_explained(
     broker.channel.queue_declare(broker.queue, durable=True)
 
     running = consume(wait=False)
-    running.thread.join(20)
+    running.thread.join(60)
 
     (error,) = running.errors
     assert "exists with other properties" in str(error)
@@ -106,13 +106,13 @@ def test_stopping_finishes_what_is_in_hand_and_returns_the_rest(
     @subscribe("payment.*", name="slow")
     def slow(event: Event) -> None:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(55)
         effect(db)
 
     running = consume(threads=1)
     for _ in range(5):
         broker.publish()
-    assert begun.wait(10)
+    assert begun.wait(60)
     running.stop.set()
     wait_for(lambda: running.consumer.source._paused)
     go_on.set()
@@ -133,8 +133,8 @@ def test_a_lost_connection_loses_and_repeats_no_effect(
         broker.publish()
         if n % 50 == 25:
             proxy.cut()
-    wait_for(lambda: effects(db) == 200 and broker.depth() == 0, 30)
-    wait_for(lambda: running.consumer.source.ready, 20)
+    wait_for(lambda: effects(db) == 200 and broker.depth() == 0)
+    wait_for(lambda: running.consumer.source.ready)
 
     running.finish()
     assert effects(db) == 200
@@ -155,7 +155,9 @@ def test_a_silent_broker_is_left_without_an_answer(
 
     assert not running.errors
     assert "unexpectedly" not in caplog.text
-    assert not [t for t in threading.enumerate() if t.name == "strangler-source"]
+    wait_for(
+        lambda: not [t for t in threading.enumerate() if t.name == "strangler-source"]
+    )
 
 
 def test_a_broker_that_goes_and_comes_is_waited_for(
@@ -184,7 +186,7 @@ def test_a_deleted_queue_is_declared_again(db, broker, registry, consume):
     running = consume()
     broker.channel.queue_delete(broker.queue)
     # It is bound again, last of all that is declared.
-    wait_for(broker.publish, 20, ignoring=(pika.exceptions.UnroutableError,))
+    wait_for(broker.publish, ignoring=(pika.exceptions.UnroutableError,))
     assert running.thread.is_alive()
 
     wait_for(lambda: effects(db) == 1)
@@ -204,7 +206,7 @@ def test_when_a_retry_queue_is_gone_nothing_is_lost(db, broker, registry, consum
     broker.channel.queue_delete(f"{broker.queue}.retry.50ms")
     broker.publish()
 
-    wait_for(lambda: effects(db) == 1, 20)
+    wait_for(lambda: effects(db) == 1)
     assert not failures
     assert broker.depth(".dead") == 0
 
@@ -227,6 +229,6 @@ def test_a_database_that_is_away_is_waited_for_and_no_attempt_is_counted(
 
     connections[db].close()
 
-    wait_for(lambda: effects(db) == 11, 30)
+    wait_for(lambda: effects(db) == 11)
     assert (running.totals.retried, running.totals.dead) == (0, 0)
     assert len(entries(db)) == 11

@@ -79,7 +79,7 @@ def test_each_effect_happens_once_while_the_consumer_is_killed_five_times(
             process = successor
         wait_for(lambda: effects.count() == MESSAGES and not broker.left(), timeout=600)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, said(process)
+        assert process.wait(90) == 0, said(process)
 
     assert effects.count() == MESSAGES
     assert Activity.objects.using(alias).get(type="total").count == MESSAGES
@@ -92,9 +92,9 @@ def test_sigterm_ends_the_process_with_0_and_says_what_was_done(
     prepared.publish(type="payment.completed")
     with consumer(postgresql_db, prepared, *DELAYS) as process:
         # The monolith's own subscriber counts it.
-        wait_for(lambda: Activity.objects.using(postgresql_db).exists(), 30)
+        wait_for(lambda: Activity.objects.using(postgresql_db).exists())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, said(process)
+        assert process.wait(90) == 0, said(process)
         output = said(process)
 
     assert "Consuming 'receipts'" in output
@@ -108,12 +108,12 @@ def test_sigterm_lets_a_slow_subscriber_finish(postgresql_db, prepared):
     with consumer(postgresql_db, prepared, *DELAYS) as process:
         with transaction.atomic(using=postgresql_db):
             rows.select_for_update().get(type="total")  # The subscriber waits for it.
-            wait_for(lambda: _waits_for_a_lock(postgresql_db), 30)
+            wait_for(lambda: _waits_for_a_lock(postgresql_db))
             process.send_signal(signal.SIGTERM)
             # A relay that takes as long is ended there and then.
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(2.5)
-        assert process.wait(30) == 0, said(process)
+        assert process.wait(90) == 0, said(process)
 
     assert rows.get(type="total").count == 1
     assert prepared.depth() == 0
@@ -129,7 +129,7 @@ def test_of_several_processes_one_is_active_and_the_next_goes_on_in_order(
         consumer(postgresql_db, broker, *options) as two,
     ):
         ready = ConsumerProcess.objects.using(postgresql_db)
-        wait_for(lambda: ready.count() == 2, 30)
+        wait_for(lambda: ready.count() == 2)
         broker.unconfirmed = True
         ids = [
             # Not the numbers whose first try fails.

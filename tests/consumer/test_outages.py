@@ -113,7 +113,7 @@ def test_a_queue_that_confirms_no_copies_is_said_and_waited_for(
     running = consume(
         "payment.*",
         "user.*",
-        url=with_options(broker.url, confirm_timeout=1),
+        url=with_options(broker.url, confirm_timeout=2),
         retry_delays=(0.05,),
         given={"in_place": ()},
     )
@@ -122,14 +122,14 @@ def test_a_queue_that_confirms_no_copies_is_said_and_waited_for(
 
     with standing_still(broker, f"{broker.queue}.retry.50ms"):
         broker.publish()
-        wait_for(lambda: not source.ready, 20)
+        wait_for(lambda: not source.ready)
         assert f"{broker.queue}.retry.50ms do not confirm copies" in source.trouble
         broker.publish(type="user.signup")
         wait_for(lambda: effects(db) == 1)
         assert len(calls) == 1
 
-    wait_for(lambda: source.ready, 20)
-    wait_for(lambda: broker.depth(".dead") == 1, 20)
+    wait_for(lambda: source.ready)
+    wait_for(lambda: broker.depth(".dead") == 1)
     # It was not connected anew, which would count as a failure of all that is in hand.
     assert source._session is session
     assert len(calls) == 2

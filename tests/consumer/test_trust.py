@@ -21,7 +21,7 @@ def db(sqlite_db, routed):
 
 
 def dead(broker):
-    return wait_for(broker.get, 20, message="a dead letter")
+    return wait_for(broker.get, message="a dead letter")
 
 
 def test_a_type_that_is_not_the_routing_key_is_a_dead_letter(

@@ -29,7 +29,7 @@ def test_two_deliveries_at_once_have_one_effect(postgresql_db, routed, registry)
     @subscribe("payment.*", name="once")
     def once(event: Event) -> None:
         entered.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         effect(alias)
 
     (subscriber,) = registry.all()
@@ -44,7 +44,7 @@ def test_two_deliveries_at_once_have_one_effect(postgresql_db, routed, registry)
 
     threads = [threading.Thread(target=deliver) for _ in range(2)]
     threads[0].start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     threads[1].start()
     wait_for(lambda: _is_waiting_for_a_lock(alias))
     go_on.set()
@@ -71,7 +71,7 @@ def test_a_slow_subscriber_holds_up_its_key_and_not_the_others(
     @subscribe("#", name="slow")
     def slow(event: Event) -> None:
         if event.type == "payment.slow":
-            assert go_on.wait(20)
+            assert go_on.wait(55)
         seen.append((event.key, event.type))
 
     publish("payment.slow", using=postgresql_db, key="a")
@@ -152,7 +152,7 @@ def test_a_subscriber_that_never_returns_is_given_up_and_cannot_commit(
     publish("payment.failed", using=db, key="a")
     publish(using=db, key="b")
 
-    with override_settings(STRANGLER={"HANDLER_TIMEOUT": 0.3}):
+    with override_settings(STRANGLER={"HANDLER_TIMEOUT": 2.0}):
         totals = relay(db).drain()
     go_on.set()
     wait_for(lambda: late and none_is_left())
@@ -160,7 +160,7 @@ def test_a_subscriber_that_never_returns_is_given_up_and_cannot_commit(
     row = OutboxEvent.objects.using(db).get(type="payment.failed")
     assert (totals.retried, totals.confirmed) == (1, 1)
     assert (row.state, row.attempts) == ("pending", 1)
-    assert "stuck: TimeoutError: it took longer than 0.3 s" in row.last_error
+    assert "stuck: TimeoutError: it took longer than 2 s" in row.last_error
     assert (effects(db, "late"), effects(db)) == (0, 1)
 
 

@@ -91,8 +91,8 @@ def test_nobody_else_sees_it_before_the_commit(any_db):
         with transaction.atomic(using=any_db):
             publish(1, any_db)
             if connections[any_db].vendor != "sqlite":
-                assert pool.submit(seen).result(10) == []
-        assert pool.submit(seen).result(10) == [1]
+                assert pool.submit(seen).result(60) == []
+        assert pool.submit(seen).result(60) == [1]
 
 
 def test_each_thread_has_a_transaction_of_its_own(any_db):
@@ -100,7 +100,7 @@ def test_each_thread_has_a_transaction_of_its_own(any_db):
 
     def work(worker):
         try:
-            start.wait(10)
+            start.wait(60)
             for number in range(worker * 10, worker * 10 + 10):
                 with suppress(RuntimeError), transaction.atomic(using=any_db):
                     create(number, any_db)

@@ -216,7 +216,7 @@ def test_the_second_of_two_transactions_gets_the_first_event(raced_db):
             with transaction.atomic(using=alias):
                 snapshot()
                 ready.set()
-                assert committed.wait(10)
+                assert committed.wait(60)
                 event = publish(alias)
                 with pytest.raises(IdempotencyConflict):
                     publish(alias, "another")
@@ -227,11 +227,11 @@ def test_the_second_of_two_transactions_gets_the_first_event(raced_db):
 
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(second)
-        assert ready.wait(10)
+        assert ready.wait(60)
         with transaction.atomic(using=alias):
             first = publish(alias)
         committed.set()
-        assert future.result(10) == first
+        assert future.result(60) == first
 
     assert [row.payload for row in rows(alias)] == [1, "usable"]
 
@@ -242,7 +242,7 @@ def test_many_transactions_race_for_one_key(raced_db):
 
     def race(number):
         try:
-            start.wait(10)
+            start.wait(60)
             with transaction.atomic(using=alias):
                 if kind != "sqlite":
                     snapshot()
@@ -265,19 +265,19 @@ def test_the_second_waits_for_the_first_and_takes_over(make_db):
             with transaction.atomic(using=alias):
                 publish(alias, 1)
                 inserted.set()
-                assert over.wait(10)
+                assert over.wait(60)
                 transaction.set_rollback(True, using=alias)
         finally:
             connections[alias].close()
 
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(first)
-        assert inserted.wait(10)
+        assert inserted.wait(60)
         timer = threading.Timer(0.2, over.set)
         timer.start()
         with transaction.atomic(using=alias):
             event = publish(alias, 2)
-        future.result(10)
+        future.result(60)
 
     assert rows(alias).get().payload == 2
     assert rows(alias).get().event_id == event.id

@@ -200,7 +200,7 @@ def run_pytest(folder, *arguments):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -121,5 +121,5 @@ def test_copies_for_retries_keep_the_trace(
 
     # The instrumentation of pika replaces what is published over its channels.
     sent = properties.headers["traceparent"]
-    (process,) = processed(spans, broker)
+    (process,) = wait_for(lambda: processed(spans, broker))
     assert sent.split("-")[2] == parent_of(process)
