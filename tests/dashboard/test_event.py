@@ -37,7 +37,7 @@ def test_an_event_s_page_tells_its_story(handled, admin_client):
         ({}, "published, pending"),
         ({"available_at": DatabaseNow(60)}, "published, delayed until, pending"),
         (
-            {"attempts": 1, "last_error": "no", "retry_at": DatabaseNow(9)},
+            {"attempts": 1, "last_error": "no", "retry_at": DatabaseNow(90)},
             "published, refused once: no, next attempt",
         ),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from functools import partial
 from urllib.parse import urlencode
 
 import pika
@@ -51,7 +52,10 @@ class Queue:
 
 @pytest.fixture
 def queue(vhost, settings, monkeypatch):
-    monkeypatch.setattr(letters, "counts", letters.Look().counts)
+    # However late a busy broker answers.
+    counts = partial(letters.Look().counts, patience=60.0)
+    monkeypatch.setattr(letters, "counts", counts)
+    monkeypatch.setattr(letters, "of_event", partial(letters.of_event, patience=60.0))
     settings.STRANGLER = {"BROKER_URL": vhost.url}
     connection = pika.BlockingConnection(pika.URLParameters(vhost.url))
     queue = Queue(connection.channel(), vhost.own("bank"))
@@ -88,7 +92,7 @@ def test_they_are_counted_explained_and_put_back(queue, handled, admin_client):
     admin_client.post(group(queue, "requeue"), asked.context["hidden"])
 
     wait_for(lambda: queue.depth() == 1)
-    assert queue.depth(".dead") == 1
+    wait_for(lambda: queue.depth(".dead") == 1)
     assert LogEntry.objects.get().change_message.startswith("requeue: 1 dead letter")
 
 

@@ -6,7 +6,7 @@ import urllib.request
 
 
 def scrape(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as it:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as it:
         text = it.read().decode()
     lines = (line for line in text.splitlines() if not line.startswith("#"))
     return {

@@ -61,11 +61,11 @@ def test_the_database_s_part_is_what_a_look_sees(db):
     at = f" database={db}"
     assert found[f"strangler_up{at}"] == 1
     assert found[f"strangler_pending_events{at}"] == 1
-    assert found[f"strangler_oldest_due_seconds{at}"] == pytest.approx(90, abs=5)
+    assert found[f"strangler_oldest_due_seconds{at}"] == pytest.approx(90, abs=30)
     assert found[f"strangler_parked_events{at} reason=unroutable"] == 2
     assert found[
         f"strangler_held_seconds{at} type=payment.completed cause=nacked"
-    ] == pytest.approx(300, abs=5)
+    ] == pytest.approx(300, abs=30)
     assert found[f"strangler_active_pauses{at} scope=key"] == 1
     assert found[f"strangler_active_pauses{at} scope=all"] == 0
     assert found[f"strangler_live_relays{at}"] == 1
@@ -79,7 +79,8 @@ def test_without_a_name_it_is_the_outbox_s_database(db):
 
 
 @pytest.mark.django_db
-def test_scraping_often_looks_seldom(django_assert_num_queries):
+def test_scraping_often_looks_seldom(django_assert_num_queries, monkeypatch):
+    monkeypatch.setattr(metrics, "LOOK_EVERY", 600.0)
     collector = StranglerCollector()
     with django_assert_num_queries(4):
         for _ in range(10):

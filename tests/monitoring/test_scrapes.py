@@ -23,7 +23,7 @@ def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 @pytest.fixture
 def server() -> Iterator[ScrapeServer]:
-    server = ScrapeServer("127.0.0.1", free_port(), app, deadline=0.5, most=4)
+    server = ScrapeServer("127.0.0.1", free_port(), app, deadline=3.0, most=4)
     server.start()
     yield server
     server.stop()
@@ -31,7 +31,7 @@ def server() -> Iterator[ScrapeServer]:
 
 def scrape(server: ScrapeServer) -> bytes:
     url = f"http://127.0.0.1:{server.server_port}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.read()
 
 

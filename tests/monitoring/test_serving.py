@@ -26,7 +26,7 @@ def test_a_relay_serves_metrics_and_beats(postgresql_db, tmp_path, start_drain):
     drain = start_drain(
         postgresql_db, "--metrics-port", str(port), "--heartbeat-file", str(file)
     )
-    wait_for(lambda: not pending(postgresql_db), 20)
+    wait_for(lambda: not pending(postgresql_db))
     found = scrape(port)
 
     at = '{database="default"}'
@@ -36,14 +36,13 @@ def test_a_relay_serves_metrics_and_beats(postgresql_db, tmp_path, start_drain):
     assert found["strangler_broker_connected"] == 1
     assert "process_cpu_seconds_total" in found
     before = file.stat().st_mtime
-    wait_for(lambda: file.stat().st_mtime > before, 10)
-
+    wait_for(lambda: file.stat().st_mtime > before)
     drain.pause()
     before = file.stat().st_mtime
     with pytest.raises(TimedOut):
         wait_for(lambda: file.stat().st_mtime > before, 2)
     drain.resume()
-    assert drain.terminate() < 2.5
+    assert drain.terminate() < 20
 
 
 def test_a_consumer_serves_metrics_and_beats(postgresql_db, broker, tmp_path):
@@ -52,12 +51,11 @@ def test_a_consumer_serves_metrics_and_beats(postgresql_db, broker, tmp_path):
     with consumer(postgresql_db, broker, *options):
         wait_for(
             lambda: scrape(port)["strangler_broker_connected"] == 1,
-            30,
             ignoring=(OSError,),
         )
         broker.publish()
         handled = 'strangler_deliveries_total{outcome="handled"}'
-        wait_for(lambda: scrape(port)[handled] == 1, 20)
+        wait_for(lambda: scrape(port).get(handled) == 1)
         found = scrape(port)
 
         assert any(
@@ -67,17 +65,17 @@ def test_a_consumer_serves_metrics_and_beats(postgresql_db, broker, tmp_path):
         )
         assert "strangler_events_confirmed_total" not in found
         before = file.stat().st_mtime
-        wait_for(lambda: file.stat().st_mtime > before, 10)
+        wait_for(lambda: file.stat().st_mtime > before)
 
 
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_one_line(sqlite_db, start_drain):
     port = free_port()
     first = start_drain(sqlite_db, "--metrics-port", str(port))
-    wait_for(lambda: scrape(port), 20, ignoring=(OSError,))
+    wait_for(lambda: scrape(port), ignoring=(OSError,))
 
     second = start_drain(sqlite_db, "--metrics-port", str(port))
-    second.process.wait(20)
+    second.process.wait(90)
 
     assert second.process.returncode == 1
     assert f"127.0.0.1:{port} cannot be opened" in second.output
@@ -104,7 +102,7 @@ def test_without_prometheus_client_everything_else_works(sqlite_db, tmp_path):
         env=environment(sqlite_db, tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
     assert done.returncode == 0, done.stderr

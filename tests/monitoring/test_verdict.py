@@ -44,7 +44,7 @@ def test_without_any_relay_ever_it_is_not_ready(db):
 
 def test_a_relay_that_died_makes_it_unready_until_somebody_has_its_lanes(db):
     add_relay(db, left=-7, length=10)
-    pattern = r"The relay web-1:17 died, (17|18|19|20) s ago\. Start one: .*"
+    pattern = r"The relay web-1:17 died, (1[7-9]|[2-4]\d) s ago\. Start one: .*"
     assert re.fullmatch(pattern, judge(db).sentence)
 
     # A task drained meanwhile, and is gone.
@@ -57,7 +57,7 @@ def test_a_relay_that_stopped_is_missed_once_an_event_waits(db):
     RelayProcess.objects.using(db).all().delete()
     assert judge(db).mood is Mood.FINE  # A task may drain, now and then.
     assert judge(db).sentence == "No event waits, and no relay runs now: 0 pending."
-    add(db, published=59)
+    add(db, published=30)
     assert judge(db).ready
     assert judge(db).mood is Mood.CONCERN
     assert judge(db).sentence.startswith("Events wait: 1 pending, the oldest due for")
@@ -170,7 +170,7 @@ def test_a_pause_is_a_concern_until_it_ends(sqlite_db, routed, scope, name, sent
     found = judge(alias)
 
     assert found.mood is Mood.CONCERN
-    said = re.sub(r"for \d s", "for 0 s", str(found.concerns[0]))
+    said = re.sub(r"for \d+ s", "for 0 s", str(found.concerns[0]))
     assert said == sentence
     resume(scope, name, using=alias)
     assert judge(alias).mood is Mood.FINE

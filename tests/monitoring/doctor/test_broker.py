@@ -18,6 +18,12 @@ from tests.services.ports import free_port
 from .conftest import Side, only_trouble, troubles
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late a busy broker's management API answers."""
+    monkeypatch.setattr(management, "PATIENCE", 60.0)
+
+
 def test_a_sound_rabbitmq_and_what_cannot_be_seen_of_it(rabbit, postgresql_db, examine):
     nowhere = f"http://127.0.0.1:{free_port()}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -66,7 +67,8 @@ def test_clocks_that_disagree(sound, examine, monkeypatch):
 
     part, what, todo = only_trouble(examine(sound))
 
-    assert (part, "420.0 s ahead" in what) == ("clocks", True)
+    assert part == "clocks"
+    assert re.search(r"4(19|20)\.\d s ahead", what)  # Less what the question took.
     assert "set-ntp" in todo
 
 
@@ -191,7 +193,7 @@ def test_the_command_says_it_in_lines_or_in_json(sqlite_db, tmp_path):
             env={**environment(sqlite_db, tmp_path), "BROKER_URL": "local://"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
 
     lines = run()
