@@ -84,8 +84,8 @@ def running(
         start("monolith", *traced, "serve", str(port), **monolith)
         start("relay", *traced, "drain_outbox", **monolith)
         start("notifications", *node, folder=service, **notifications)
-        wait_for(lambda: _answers(system.address), 30, message="the monolith answers")
-        wait_for(lambda: _consumes(broker_url), 30, message="the service consumes")
+        wait_for(lambda: _answers(system.address), 120, message="the monolith answers")
+        wait_for(lambda: _consumes(broker_url), 120, message="the service consumes")
         yield system
 
 
@@ -95,7 +95,7 @@ def _read(path: Path) -> str:
 
 def _answers(address: str) -> bool:
     try:
-        urllib.request.urlopen(f"{address}/payments/", timeout=5).close()
+        urllib.request.urlopen(f"{address}/payments/", timeout=20).close()
     except (urllib.error.URLError, OSError):
         return False
     return True

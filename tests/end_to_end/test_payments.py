@@ -57,7 +57,7 @@ def test_one_trace_from_the_view_to_the_other_service_s_database(system):
     payment = pending_payment(system.alias, 1)
 
     system.post(f"/payments/{payment.pk}/complete/")
-    wait_for(lambda: len(system.mails()) == 1, 20)
+    wait_for(lambda: len(system.mails()) == 1)
 
     def chain():
         spans = system.spans()
@@ -76,7 +76,7 @@ def test_one_trace_from_the_view_to_the_other_service_s_database(system):
             return view, published, process, inserts
         return None
 
-    view, published, process, inserts = wait_for(chain, 20)
+    view, published, process, inserts = wait_for(chain)
 
     assert view["parentId"] is None
     assert published["parentId"] == view["spanId"]
@@ -93,13 +93,13 @@ def test_each_user_gets_one_mail_by_the_path_the_flag_chose(system):
     for payment in payments:
         system.post(f"/payments/{payment.pk}/complete/")
     events = OutboxEvent.objects.using(system.alias)
-    wait_for(lambda: not events.pending().exists(), 30)
+    wait_for(lambda: not events.pending().exists(), 120)
     moved = {
         event.payload["userId"]
         for event in events.filter(type="payment.completed")
         if event.headers[f"flag-{FLAG}"] == "on"
     }
-    wait_for(lambda: len(system.mails()) >= len(moved), 20)
+    wait_for(lambda: len(system.mails()) >= len(moved))
 
     by_service = [user for user, _ in system.mails()]
     logged = EmailLog.objects.using(system.alias)

@@ -119,14 +119,14 @@ def nginx(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         process.stderr.close()
 
 
 def answers_of(port: int, users: list[str]) -> list[str]:
     """One bit per percentage and user; many requests under way at once."""
     answers = []
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         stream = connection.makefile("rb")
         for start in range(0, len(users), PIPELINED):
             some = users[start : start + PIPELINED]

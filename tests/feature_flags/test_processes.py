@@ -94,7 +94,7 @@ class Watchers:
         for process in self.processes[:2]:
             process.kill()
         for process in self.processes:
-            process.wait(10)
+            process.wait(60)
         self.reports.close()
 
 

@@ -111,7 +111,7 @@ def test_no_check_waits_for_another_threads_look(flag_db, monkeypatch):
 
     def slow(*args):
         looking.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return read(*args)
 
     monkeypatch.setattr(snapshot, "_read", slow)
@@ -131,7 +131,7 @@ def test_no_check_waits_for_another_threads_look(flag_db, monkeypatch):
 
     with ThreadPoolExecutor(1) as pool:
         looker = pool.submit(look)
-        assert looking.wait(10)
+        assert looking.wait(60)
         assert feature_flags.is_enabled("switch", 1)
         assert not looker.done()
         go_on.set()

@@ -54,7 +54,7 @@ def run(tmp_path: Path, only: list[str]) -> set[str]:
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split("\n")[-2].split())

@@ -19,7 +19,7 @@ def test_a_folder_that_is_no_virtual_environment_is_not_replaced(tmp_path: Path)
         env={**os.environ, "VENV": str(letter.parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
     assert done.returncode == 1

@@ -32,7 +32,7 @@ def test_django_setup_loads_the_models_and_nothing_that_works_with_them():
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
     assert done.returncode == 0, done.stderr
