@@ -46,7 +46,8 @@ def main() -> int:
     parser.add_argument(
         "--ignore-stalls",
         action="store_true",
-        help="report stalls, but do not judge them: the machine has other work",
+        help="report stalls, also at the end, but do not judge them: the machine has "
+        "other work",
     )
     parser.add_argument("--mutant", help="break a rule on purpose, by its name")
     moves = parser.add_argument_group("moves", "a table goes to another database")
@@ -129,7 +130,7 @@ def judge(history: History, options: argparse.Namespace) -> int:
     print(f"{biting} faults that bit, of {len(kinds)} kinds; {history.about}")
     print(verdict)
     if options.ignore_stalls:
-        verdict.stalls = []
+        verdict.stalls, verdict.drained = [], 0.0
     print(verdict.word, flush=True)
     return EXIT[verdict.word]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+# Long in itself, and longer beside other work.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 # What bites soonest; the long form has all kinds.
@@ -39,7 +40,7 @@ def test_a_short_torture_loses_nothing_and_keeps_the_order(
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'testproject'}"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=800,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pika
 
@@ -95,22 +96,26 @@ def depth(url: str, queue: str) -> int:
     return int(frame.method.message_count)
 
 
-def read(url: str, queue: str = STREAM, *, patience: float = 2) -> Iterator[Copy]:
+def read(url: str, queue: str = STREAM) -> Iterator[Copy]:
     """Everything that entered the stream, in order; or what a work queue holds."""
+    # How slowly they come says nothing of whether there are more.
+    end = f"end {uuid4()}"
+    mark(url, end, queue)
     connection = connect(url)
     channel = connection.channel()
     channel.basic_qos(prefetch_count=2000)
     offset = {"x-stream-offset": "first"} if queue == STREAM else {}
     last = 0
     for method, properties, body in channel.consume(
-        queue, arguments=offset, inactivity_timeout=patience
+        queue, arguments=offset, inactivity_timeout=60
     ):
-        if method is None:
-            break
+        assert method is not None, f"{queue} does not hand out all that is in it"
         last = method.delivery_tag
         if last % 500 == 0:
             channel.basic_ack(last, multiple=True)
         payload = json.loads(body)
+        if payload["name"] == end:
+            break
         if queue != STREAM and properties.message_id == MARKER:
             continue
         yield Copy(properties.message_id, payload["name"], payload["number"])

@@ -19,7 +19,7 @@ def _relay(stage: Stage, chance: random.Random) -> tuple[int, int]:
 
 
 def _cut(proxy: Proxy, *windows: int) -> Bite:
-    until(lambda: proxy.connections, 20)  # The fault before may have taken them.
+    until(lambda: proxy.connections, 60)  # The fault before may have taken them.
     open_now = proxy.connections
     proxy.cut()
     return Bite(f"{open_now} connections reset" if open_now else "", windows)

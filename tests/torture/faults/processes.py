@@ -15,7 +15,7 @@ from tests.waiting import TimedOut, wait_for
 from . import Bite, fault
 
 
-def until(condition: Callable[[], object], timeout: float = 8.0) -> bool:
+def until(condition: Callable[[], object], timeout: float = 30.0) -> bool:
     """Whether it came true in time; errors of a shaken server count as not yet."""
     with suppress(TimedOut):
         wait_for(condition, timeout, interval=0.1, ignoring=(Exception,))
@@ -32,13 +32,13 @@ def at_work(stage: Stage) -> list[Member]:
         relays[:] = [each for each in living if stage.database.lanes_of(each.name)]
         return len(relays) > 1
 
-    until(found, 20)
+    until(found, 60)
     return relays  # As they were then: a moment later, lanes may be changing hands.
 
 
 def caught_at_work(stage: Stage, chance: random.Random) -> tuple[Member, int]:
     """A relay, frozen while events wait or are under way in its lanes."""
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + 30
     while True:
         relay = chance.choice(at_work(stage))
         relay.freeze()
@@ -53,7 +53,7 @@ def caught_at_work(stage: Stage, chance: random.Random) -> tuple[Member, int]:
 
 def taken_over(stage: Stage, relay: Member) -> bool:
     """Whether others got its lanes while it cannot do anything about it."""
-    return until(lambda: stage.database.lanes_of(relay.name) == 0, LEASE + 6)
+    return until(lambda: stage.database.lanes_of(relay.name) == 0, LEASE + 30)
 
 
 @fault("kill a relay")

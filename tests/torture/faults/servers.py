@@ -67,7 +67,7 @@ def close_connections(stage: Stage, chance: random.Random) -> Bite:
         )
         return closed[0] > 0
 
-    until(close, 20)  # Until there is one.
+    until(close, 60)  # Until there is one.
     count = closed[0]
     return Bite(f"{count} connections closed" if count else "", stage.windows)
 

@@ -20,7 +20,7 @@ def unroutable(stage: Stage, chance: random.Random) -> Bite:
     """The one binding is gone for a while; what was parked is replayed."""
     first = stage.database.last_parking()
     witness.route(stage.rabbitmq.url, "torture.#", bound=False)
-    until(lambda: stage.database.last_parking() > first + 50, 6)
+    until(lambda: stage.database.last_parking() > first + 50, 12)
     witness.route(stage.rabbitmq.url, "torture.#", bound=True)
     time.sleep(GRACE)
     last = stage.database.last_parking()

@@ -187,7 +187,7 @@ def at_a_switch(name: str) -> Callable[[ActAtSwitch], ActAtSwitch]:
 def switch_dies(stage: Stage, chance: random.Random, goal: str) -> str:
     point = chance.choice(sorted(SWITCH))
     process = stage.spawn("switch", "torture", "--to", goal, point=f"die:{point}:1")
-    process.wait(100)
+    process.wait(200)
     if process.returncode != CRASHED:
         return ""
     stage.kills += 1
@@ -205,7 +205,7 @@ def switch_killed(stage: Stage, chance: random.Random, goal: str) -> str:
             is_over = process.poll() is not None
             stage.kill(process)
             return "" if is_over else f"with {other} closed"
-    process.wait(100)
+    process.wait(200)
     return ""
 
 
@@ -215,11 +215,11 @@ def switch_stands_still(stage: Stage, chance: random.Random, goal: str) -> str:
     point = chance.choice(["closed", "drained", "before-opening"])
     process = stage.spawn("switch", "torture", "--to", goal, point=f"stop:{point}:1")
     if not stops(process.pid, 20):
-        process.wait(100)
+        process.wait(200)
         return ""
     time.sleep(FROZEN)
     process.send_signal(signal.SIGCONT)
-    process.wait(100)
+    process.wait(200)
     return point
 
 
@@ -248,7 +248,7 @@ def movers_killed(stage: Stage, chance: random.Random, goal: str) -> str:
     time.sleep(chance.uniform(0.5, 1.5))
     for each in list(stage.movers):
         stage.kill(each)
-    process.wait(100)
+    process.wait(200)
     return "while it switched"
 
 
@@ -260,5 +260,5 @@ def server_killed(stage: Stage, chance: random.Random, goal: str) -> str:
     stage.servers[side].kill()
     stage.kills += 1
     stage.servers[side].start()
-    process.wait(100)
+    process.wait(200)
     return side

@@ -103,7 +103,7 @@ class Stage:
 
     def connections_of_movers(self, side: str) -> int:
         """How many there are, as soon as there are any."""
-        return wait_for(lambda: self.proxies[side].connections, 15)
+        return wait_for(lambda: self.proxies[side].connections)
 
     def kill(self, process: subprocess.Popen[Any]) -> None:
         if process.poll() is None:
@@ -125,7 +125,7 @@ class Stage:
         self._started(process)
         return process
 
-    def command(self, *verb: str, patience: float = 120) -> tuple[int, str]:
+    def command(self, *verb: str, patience: float = 200) -> tuple[int, str]:
         """Its exit status, and what it said."""
         process = self.spawn(*verb)
         said, _ = process.communicate(timeout=patience)
