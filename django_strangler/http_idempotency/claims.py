@@ -38,6 +38,7 @@ class Claim:
     fingerprint: str
     route: str
     retention: float
+    table: str = IdempotentRequest._meta.db_table
     owner: UUID | None = None
     lease: float = 0.0
 
@@ -78,7 +79,7 @@ def insert(connection: BaseDatabaseWrapper, claim: Claim, *, wait: float) -> boo
         names += ["owner", "locked_until"]
         sql += ["%s", now_sql(connection, "%s")]
         params += [_uuid(connection, claim.owner), claim.lease]
-    into = f"INSERT INTO {_table(connection)} ({_names(connection, names)})"
+    into = f"INSERT INTO {_table(connection, claim)} ({_names(connection, names)})"
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             return _insert_postgresql(cursor, into, sql, params, claim.digest)
@@ -140,7 +141,7 @@ def _patience(cursor: Any, seconds: int) -> Iterator[None]:
         cursor.execute("SET innodb_lock_wait_timeout = @strangler_wait")
 
 
-def find(connection: BaseDatabaseWrapper, digest: str) -> Found | None:
+def find(connection: BaseDatabaseWrapper, claim: Claim) -> Found | None:
     """The row of this key, as far as this connection's snapshot shows it."""
     names = (
         "fingerprint", "state", "status", "headers", "body", "body_omitted", "point",
@@ -149,8 +150,8 @@ def find(connection: BaseDatabaseWrapper, digest: str) -> Found | None:
         cursor.execute(
             f"SELECT {_names(connection, names)}, "
             f"{seconds_until_sql(connection, 'locked_until')} "
-            f"FROM {_table(connection)} WHERE digest = %s",
-            [digest],
+            f"FROM {_table(connection, claim)} WHERE digest = %s",
+            [claim.digest],
         )
         row = cursor.fetchone()
     if row is None:
@@ -175,7 +176,7 @@ def sees_commits(connection: BaseDatabaseWrapper) -> bool:
         return bool(cursor.fetchone()[0] == "read committed")
 
 
-def find_outside(connection: BaseDatabaseWrapper, digest: str) -> Found | None:
+def find_outside(connection: BaseDatabaseWrapper, claim: Claim) -> Found | None:
     """
     What others have committed, asked on a connection of its own.
 
@@ -184,7 +185,7 @@ def find_outside(connection: BaseDatabaseWrapper, digest: str) -> Found | None:
     """
     other = connection.copy()
     try:
-        return find(other, digest)
+        return find(other, claim)
     finally:
         other.close()
 
@@ -233,7 +234,7 @@ def give_back(connection: BaseDatabaseWrapper, claim: Claim) -> None:
     """The view has failed before its first step: the key is free again."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"DELETE FROM {_table(connection)} WHERE digest = %s AND owner = %s",
+            f"DELETE FROM {_table(connection, claim)} WHERE digest = %s AND owner = %s",
             [claim.digest, _uuid(connection, claim.owner)],
         )
 
@@ -255,7 +256,7 @@ def take_over(
         params += [_uuid(connection, claim.owner), claim.lease]  # type: ignore[list-item]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {_table(connection)} SET state = %s{set_owner} "
+            f"UPDATE {_table(connection, claim)} SET state = %s{set_owner} "
             f"WHERE digest = %s AND {quote('state')} = %s "
             f"AND locked_until < {now_sql(connection)}",
             [*params, claim.digest, State.STARTED.value],
@@ -275,7 +276,9 @@ def _update(
         where += " AND owner = %s"
         params.append(_uuid(connection, claim.owner))
     with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE {_table(connection)} SET {sets} WHERE {where}", params)
+        cursor.execute(
+            f"UPDATE {_table(connection, claim)} SET {sets} WHERE {where}", params
+        )
         return bool(cursor.rowcount)
 
 
@@ -290,8 +293,8 @@ def told_busy() -> Iterator[None]:
         raise
 
 
-def _table(connection: BaseDatabaseWrapper) -> str:
-    return connection.ops.quote_name(IdempotentRequest._meta.db_table)
+def _table(connection: BaseDatabaseWrapper, claim: Claim) -> str:
+    return connection.ops.quote_name(claim.table)
 
 
 def _names(connection: BaseDatabaseWrapper, names: Any) -> str:

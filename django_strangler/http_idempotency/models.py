@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from django.apps import apps
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -21,7 +23,7 @@ class State(models.IntegerChoices):
     UNKNOWN = 3, _("outcome unknown")
 
 
-class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
+class IdempotentRequestQuerySet(models.QuerySet["AbstractIdempotentRequest"]):
     """Verbs of the table."""
 
     def unknown(self) -> Self:
@@ -47,12 +49,13 @@ class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
         return self.filter(state=State.FINISHED, expires_at__lt=DatabaseNow())
 
 
-class IdempotentRequest(models.Model):
+class AbstractIdempotentRequest(models.Model):
     """
     One key of one client, what it stands for, and the answer.
 
     Of the request there is only a digest: a card number does not get in here. A column
-    that comes later is nullable or has a database default.
+    that comes later is nullable or has a database default. An app whose tables move to
+    another database has a model of its own, which moves along.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -77,6 +80,21 @@ class IdempotentRequest(models.Model):
     objects = IdempotentRequestQuerySet.as_manager()
 
     class Meta:
+        abstract = True
+        # Not unique=True: PostgreSQL would get a second index, for LIKE.
+        constraints = [
+            models.UniqueConstraint(fields=["digest"], name="%(class)s_once"),
+        ]
+        indexes = [models.Index(fields=["expires_at"], name="%(class)s_age")]
+
+    def __str__(self) -> str:
+        return f"{self.key} ({self.scope})"
+
+
+class IdempotentRequest(AbstractIdempotentRequest):
+    """Those of all views that name no model."""
+
+    class Meta:
         app_label = "strangler_http_idempotency"
         verbose_name = _("idempotent request")
         verbose_name_plural = _("idempotent requests")
@@ -84,7 +102,6 @@ class IdempotentRequest(models.Model):
             ("resolve_idempotentrequest", "Can resolve requests of unknown outcome"),
         ]
         constraints = [
-            # Not unique=True: PostgreSQL would get a second index, for LIKE.
             models.UniqueConstraint(
                 fields=["digest"], name="strangler_idempotency_once"
             ),
@@ -94,5 +111,9 @@ class IdempotentRequest(models.Model):
             models.Index(fields=["locked_until"], name="strangler_idempotency_open"),
         ]
 
-    def __str__(self) -> str:
-        return f"{self.key} ({self.scope})"
+
+def kept_in() -> Iterator[type[AbstractIdempotentRequest]]:
+    """The models that hold keys: ours, and those of apps that have their own."""
+    for model in apps.get_models():
+        if issubclass(model, AbstractIdempotentRequest):
+            yield model

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.db import router
 
-from .models import IdempotentRequest
+from .models import AbstractIdempotentRequest, IdempotentRequest, kept_in
 
 BATCH = 1000
 
@@ -18,8 +18,20 @@ def prune(database: str | None = None, *, batch: int = BATCH) -> Iterator[int]:
 
     One that is started, or whose outcome is unknown, stays until a person has looked.
     """
-    alias = database or str(router.db_for_write(IdempotentRequest))
-    rows = IdempotentRequest.objects.using(alias)
+    for model in kept_in():
+        if model is IdempotentRequest:
+            alias = database or str(router.db_for_write(model))
+        else:
+            # Perhaps they are on a move, and nobody may ask where to write.
+            alias = str(router.db_for_read(model))
+        if database in (None, alias):
+            yield from _prune(model, alias, batch)
+
+
+def _prune(
+    model: type[AbstractIdempotentRequest], alias: str, batch: int
+) -> Iterator[int]:
+    rows = model.objects.using(alias)
     rest = old = rows.expired().order_by("expires_at")
     while found := list(rest.values_list("id", "expires_at")[:batch]):
         # Sorted, so that two of these never wait for each other.

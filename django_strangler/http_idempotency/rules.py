@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from django.apps import apps
 from django.db import router
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .conf import settings
 from .exceptions import InvalidIdempotentView, MissingScope
+
+if TYPE_CHECKING:
+    from .models import AbstractIdempotentRequest
 
 Scope: TypeAlias = "Callable[[HttpRequest], object] | str | None"
 
@@ -33,6 +37,7 @@ class Rules:
     final: Callable[[HttpResponseBase], bool] | None = None
     fingerprint: Callable[[HttpRequest], bytes | str] | None = None
     using: str | None = None
+    model: str | None = None  # Of the keys, where they are to move with other tables.
     lease: float | None = None  # Mode "steps" only.
     resume: bool = False  # Mode "steps" only: every call out carries a downstream key.
 
@@ -54,6 +59,12 @@ class Rules:
             value = getattr(self, name)
             if value is not None and _seconds(value) < (0 if name == "wait" else 1):
                 raise InvalidIdempotentView(f"{name} is {value!r:.80}, too little.")
+        if self.model is not None and (self.using or self.mode == "steps"):
+            raise InvalidIdempotentView(
+                'model goes neither with using nor with mode="steps": its keys are in '
+                "the database to which the router sends the model, in one transaction "
+                "with what the view writes there."
+            )
         if self.mode == "transaction" and (self.resume or self.lease is not None):
             raise InvalidIdempotentView(
                 'lease and resume are options of mode="steps": in mode "transaction" '
@@ -90,9 +101,21 @@ class Rules:
 
     def alias(self) -> str:
         """The database of the keys, which is where effects happen once."""
-        from .models import IdempotentRequest
+        return self.using or str(router.db_for_write(self.kept_in()))
 
-        return self.using or str(router.db_for_write(IdempotentRequest))
+    def kept_in(self) -> type[AbstractIdempotentRequest]:
+        """The model of the keys."""
+        from .models import AbstractIdempotentRequest, IdempotentRequest
+
+        if self.model is None:
+            return IdempotentRequest
+        found = apps.get_model(self.model)
+        if not issubclass(found, AbstractIdempotentRequest):
+            raise InvalidIdempotentView(
+                f"model is {self.model!r}, which does not extend "
+                "AbstractIdempotentRequest of django_strangler.http_idempotency.models."
+            )
+        return found
 
     def seconds(self, name: Literal["wait", "lease", "retention"]) -> float:
         """The option, or the setting of its name."""

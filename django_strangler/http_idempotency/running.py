@@ -79,6 +79,7 @@ def _claim(rules: Rules, request: HttpRequest, route: str) -> Claim | None:
         fingerprint=keys.fingerprint(request, own),
         route=route,
         retention=rules.seconds("retention"),
+        table=rules.kept_in()._meta.db_table,
     )
 
 
@@ -98,7 +99,7 @@ def _in_a_transaction(
             if is_first:
                 request.idempotency = Idempotency(claim, connection.alias)
                 return _perform(rules, claim, connection, view), False
-        if found := _find(connection, claim.digest):
+        if found := _find(connection, claim):
             return answers.replay(found, claim), True
         # The first one has rolled back meanwhile, or is not done yet. In a transaction
         # that is broken nothing can begin anew.
@@ -137,13 +138,13 @@ def _perform(
     return response
 
 
-def _find(connection: BaseDatabaseWrapper, digest: str) -> Found | None:
+def _find(connection: BaseDatabaseWrapper, claim: Claim) -> Found | None:
     with contextlib.suppress(Busy), claims.told_busy():
         if not connection.needs_rollback:
-            if found := claims.find(connection, digest):
+            if found := claims.find(connection, claim):
                 return found
             if not connection.in_atomic_block or claims.sees_commits(connection):
                 return None
         if connection.in_atomic_block:
-            return claims.find_outside(connection, digest)
+            return claims.find_outside(connection, claim)
     return None

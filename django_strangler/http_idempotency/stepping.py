@@ -41,7 +41,7 @@ def run(
     claim = replace(claim, owner=uuid4(), lease=rules.seconds("lease"))
     deadline = time.monotonic() + rules.seconds("wait")
     while not _insert(connection, claim):
-        found = claims.find(connection, claim.digest)
+        found = claims.find(connection, claim)
         if found is not None:
             answers.check_same(found, claim)
             if found.state is State.FINISHED:

@@ -16,7 +16,7 @@ from django.db import connections, router, transaction
 from django_strangler.databases import a_test_never_commits
 
 from .answers import REPLAYED
-from .models import IdempotentRequest
+from .models import IdempotentRequest, kept_in
 from .problems import Problem
 
 PATIENCE = 10.0
@@ -128,7 +128,9 @@ class _Crash:
 
     def _execute(self, execute: Any, sql: str, params: Any, *more: Any) -> Any:
         result = execute(sql, params, *more)
-        if sql.startswith("UPDATE") and IdempotentRequest._meta.db_table in sql:
+        if sql.startswith("UPDATE") and any(
+            model._meta.db_table in sql for model in kept_in()
+        ):
             if not self._after_commit:
                 self._strike()
             transaction.on_commit(self._strike, using=self._alias)

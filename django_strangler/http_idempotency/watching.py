@@ -14,7 +14,11 @@ from django_strangler.findings import Finding, Level
 from django_strangler.monitoring.board import Shown, domain_of_module
 from django_strangler.monitoring.panels import Panel
 
-from .models import IdempotentRequest, IdempotentRequestQuerySet
+from .models import (
+    AbstractIdempotentRequest,
+    IdempotentRequest,
+    IdempotentRequestQuerySet,
+)
 from .views import views
 
 SHOWN = 10
@@ -43,7 +47,7 @@ def _oldest(request: HttpRequest) -> Mapping[str, Any]:
     return {"unknown": _unknown(SHOWN)}
 
 
-def _unknown(most: int) -> list[IdempotentRequest]:
+def _unknown(most: int) -> list[AbstractIdempotentRequest]:
     return list(_rows().order_by("locked_until")[:most])
 
 

@@ -38,5 +38,5 @@ def caller(request: HttpRequest) -> str:
     return f"user:{user.pk}" if user.is_authenticated else "api"
 
 
-# A request that changes money may bring a key: then it does so once.
+# A request that changes something may bring a key: then it does so once.
 once = idempotent(required=False, scope=caller)

@@ -10,6 +10,8 @@ from monolith.money import format_amount, to_cents
 from typing_extensions import Self
 from users.models import User
 
+from django_strangler.http_idempotency.models import AbstractIdempotentRequest
+
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
     from notifications.models import Receipt
@@ -159,3 +161,12 @@ class LedgerEntry(Created):
 
     def __str__(self) -> str:
         return f"{self.kind}: {format_amount(self.amount, self.currency)}"
+
+
+class PaymentRequest(AbstractIdempotentRequest):
+    """
+    A request that came with a key, and what was answered.
+
+    In a table of the payments' own, as it moves along with them: else a request that is
+    tried again after a switch would pay a second time.
+    """

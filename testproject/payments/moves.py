@@ -16,10 +16,10 @@ if HOME in settings.DATABASES:
             Table("payments.Refund"),
             Table("payments.Payout"),
             Table("payments.LedgerEntry"),
+            Table("payments.PaymentRequest"),
         )
 
-    # A decorator: its function writes payments, wherever they live now. Around it is a
-    # transaction of the monolith's, which commits after this one.
+    # A decorator: its function writes payments, wherever they live now.
     writing = atomic("payments")
 else:
     writing = transaction.atomic()

@@ -37,7 +37,7 @@ def refund(payment: Payment, *, amount: Decimal, reason: str) -> Refund:
 
     moved = notifications_moved(payment.user_id)
     if not moved:
-        transaction.on_commit(lambda: send_refund_email(refund))
+        transaction.on_commit(lambda: send_refund_email(refund), using=refund._state.db)
 
     publish_event(
         PaymentRefunded(

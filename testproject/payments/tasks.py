@@ -1,7 +1,6 @@
 from datetime import timedelta
 
 from celery import shared_task
-from django.db import transaction
 from django.utils import timezone
 
 from . import services
@@ -18,7 +17,6 @@ def expire_stale_payments() -> int:
     return sum(expire(pk) for pk in stale.order_by("id").values_list("pk", flat=True))
 
 
-@transaction.atomic
 @writing
 def expire(payment_id: int) -> bool:
     payment = Payment.objects.select_for_update().get(pk=payment_id)

@@ -8,10 +8,11 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
-from monolith.api import conflict, once, read_form, refuse
+from monolith.api import caller, conflict, read_form, refuse
 from notifications.services import send_payment_email
 
 from django_strangler import publish_event
+from django_strangler.http_idempotency import idempotent
 
 from . import services
 from .contracts import PaymentCompleted, PaymentCreated
@@ -21,6 +22,9 @@ from .moves import writing
 from .rollout import notifications_moved
 
 PAGE = 100
+
+# Below `writing`: the key is kept where payments live now, in the same transaction.
+once = idempotent(required=False, scope=caller, model="payments.PaymentRequest")
 
 
 def as_json(payment: Payment) -> dict[str, Any]:
@@ -52,6 +56,7 @@ class PaymentList(View):
             payments = payments.filter(status=status)
         return JsonResponse({"payments": [as_json(each) for each in payments[:PAGE]]})
 
+    @method_decorator(writing)
     @method_decorator(once)
     def post(self, request: HttpRequest) -> HttpResponse:
         form = read_form(PaymentForm, request)
@@ -66,7 +71,6 @@ class PaymentList(View):
             return conflict("This reference is taken.")
         return JsonResponse(as_json(payment), status=201)
 
-    @transaction.atomic
     @writing
     def create(self, fields: dict[str, Any]) -> Payment:
         payment = Payment.objects.create(**fields)
@@ -95,9 +99,8 @@ def payment_detail(request: HttpRequest, payment_id: int) -> HttpResponse:
 
 @csrf_exempt
 @require_POST
-@once
-@transaction.atomic
 @writing
+@once
 def complete_payment(request: HttpRequest, payment_id: int) -> HttpResponse:
     payment = get_object_or_404(Payment.objects.select_for_update(), id=payment_id)
     if not payment.is_pending:
@@ -116,7 +119,9 @@ def complete_payment(request: HttpRequest, payment_id: int) -> HttpResponse:
     # Who gets the mail decides, not who calls: a payment may be completed by a webhook.
     moved = notifications_moved(payment.user_id)
     if not moved:
-        transaction.on_commit(lambda: send_payment_email(payment))
+        transaction.on_commit(
+            lambda: send_payment_email(payment), using=payment._state.db
+        )
 
     publish_event(
         PaymentCompleted(
@@ -133,9 +138,8 @@ def complete_payment(request: HttpRequest, payment_id: int) -> HttpResponse:
 
 @csrf_exempt
 @require_POST
-@once
-@transaction.atomic
 @writing
+@once
 def fail_payment(request: HttpRequest, payment_id: int) -> HttpResponse:
     form = read_form(FailureForm, request)
     if not form.is_valid():
@@ -150,9 +154,8 @@ def fail_payment(request: HttpRequest, payment_id: int) -> HttpResponse:
 
 @csrf_exempt
 @require_POST
-@once
-@transaction.atomic
 @writing
+@once
 def refund_payment(request: HttpRequest, payment_id: int) -> HttpResponse:
     form = read_form(RefundForm, request)
     if not form.is_valid():

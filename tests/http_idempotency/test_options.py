@@ -23,6 +23,8 @@ from django_strangler.http_idempotency.exceptions import InvalidIdempotentView
         ({"max_body": 0}, "max_body"),
         ({"lease": 5}, 'mode="steps"'),
         ({"resume": True}, 'mode="steps"'),
+        ({"model": "payments.PaymentRequest", "using": "default"}, "using"),
+        ({"model": "payments.PaymentRequest", "mode": "steps"}, "steps"),
     ],
 )
 def test_a_wrong_option_is_refused_at_definition(options, said):

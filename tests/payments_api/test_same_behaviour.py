@@ -207,10 +207,7 @@ class TestKeys:
         request.user = AnonymousUser()
 
         with connections[service.alias].cursor() as cursor:
-            cursor.execute(
-                "SELECT digest, fingerprint FROM "
-                "strangler_http_idempotency_idempotentrequest"
-            )
+            cursor.execute("SELECT digest, fingerprint FROM payments_paymentrequest")
             found = cursor.fetchone()
 
         assert found == (keys.digest(caller(request), "k"), keys.fingerprint(request))

@@ -69,7 +69,7 @@ def test_a_new_coupling_exits_3_and_names_the_line_and_a_way_out(file):
 
     assert code == 3
     assert "payments -> notifications, reverse accessor" in said
-    assert "views.py:92" in said
+    assert "views.py:96" in said
     assert "fed by events of notifications" in said
 
 

@@ -6,9 +6,12 @@ import json
 
 import pytest
 from django.urls import reverse
-from payments.models import LedgerEntry, Payment, Refund
+from payments.models import LedgerEntry, Payment, PaymentRequest, Refund
 from users.models import User
 
+from django_strangler.clock import DatabaseNow
+from django_strangler.http_idempotency.models import IdempotentRequest
+from django_strangler.http_idempotency.retention import prune
 from django_strangler.http_idempotency.testing import assert_idempotent
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,6 +68,26 @@ def test_money_is_given_back_once(client, payment):
     )
 
     assert Refund.objects.count() == 1
+
+
+def test_the_keys_of_payments_are_kept_beside_payments(client, payment):
+    """They move along; those of other views stay."""
+    url = reverse("payments:complete", kwargs={"payment_id": payment.pk})
+
+    client.post(url, headers={"Idempotency-Key": "k-1"})
+
+    assert PaymentRequest.objects.get().key == "k-1"
+    assert not IdempotentRequest.objects.exists()
+
+
+def test_they_are_forgotten_when_their_time_is_over(client, payment):
+    url = reverse("payments:complete", kwargs={"payment_id": payment.pk})
+    client.post(url, headers={"Idempotency-Key": "k-1"})
+    PaymentRequest.objects.update(expires_at=DatabaseNow(-1))
+
+    assert sum(prune()) == 1
+
+    assert not PaymentRequest.objects.exists()
 
 
 def test_an_account_is_made_once(client, payment):

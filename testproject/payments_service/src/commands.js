@@ -4,7 +4,6 @@
 const { Consumer } = require('./consuming');
 const payments = require('./payments');
 const { take } = require('./sagas');
-const { inTransaction } = require('./store');
 
 const QUEUE = 'payments-commands';
 
@@ -41,14 +40,14 @@ const COMMANDS = {
 };
 
 /** Takes part in sagas: one whose command fails asks again, until that is no use. */
-const commands = ({ url, pool }) =>
+const commands = ({ url, homes }) =>
   new Consumer({
     url,
     queue: QUEUE,
     types: Object.keys(COMMANDS),
     handle: ({ content, properties: { messageId: id, headers, type } }) => {
       const payload = JSON.parse(content);
-      return inTransaction(pool, (client) => take(client, { id, headers, payload }, COMMANDS[type]));
+      return homes.write((client) => take(client, { id, headers, payload }, COMMANDS[type]));
     },
   });
 

@@ -78,13 +78,14 @@ class Form {
 const INVALID_USER =
   'Select a valid choice. That choice is not one of the available choices.';
 
-async function paymentForm(client, body) {
+/** Users stay with the monolith: they are asked for there, wherever payments live. */
+async function paymentForm(users, body) {
   const form = new Form(body);
   const user = form.text('user', { most: Infinity });
   let isVerified = false;
   if (user) {
     const found = /^\d{1,18}$/.test(user)
-      ? await client.query(
+      ? await users.query(
           `SELECT EXISTS (SELECT 1 FROM ${CHECKS}
              WHERE user_id = ${USERS}.id AND status = 'passed') AS verified
            FROM ${USERS} WHERE id = $1 AND is_active`,

@@ -1,11 +1,13 @@
 'use strict';
 
 // The same keys as the monolith's @idempotent, in the same table: a request that the
-// facade sends to the other side in its need finds what this side has done.
+// facade sends to the other side in its need finds what this side has done. The table
+// moves along with the payments'.
 const { createHash } = require('node:crypto');
 const { Refusal } = require('./errors');
 const { asAscii } = require('./outbox');
 
+const TABLE = 'payments_paymentrequest';
 const WAIT = '2s';
 const RETENTION = '7 days';
 const FINISHED = 2;
@@ -55,7 +57,7 @@ async function once(client, request, scope, work) {
   let claimed;
   try {
     claimed = await client.query(
-      `INSERT INTO strangler_http_idempotency_idempotentrequest
+      `INSERT INTO ${TABLE}
          (digest, scope, key, fingerprint, route, state, created_at, expires_at)
        VALUES ($1, $2, $3, $4, $5, 1, clock_timestamp(), clock_timestamp() + $6::interval)
        ON CONFLICT (digest) DO NOTHING`,
@@ -79,7 +81,7 @@ async function once(client, request, scope, work) {
   }
   const body = Buffer.from(JSON.stringify(answer.body));
   await client.query(
-    `UPDATE strangler_http_idempotency_idempotentrequest
+    `UPDATE ${TABLE}
      SET state = ${FINISHED}, status = $2, headers = $3, body = $4, finished_at = clock_timestamp()
      WHERE digest = $1`,
     [digest, answer.status, JSON.stringify({ 'Content-Type': 'application/json' }), body],
@@ -90,7 +92,7 @@ async function once(client, request, scope, work) {
 async function replay(client, digest, print) {
   const { rows } = await client.query(
     `SELECT fingerprint, status, headers, body
-     FROM strangler_http_idempotency_idempotentrequest WHERE digest = $1`,
+     FROM ${TABLE} WHERE digest = $1`,
     [digest],
   );
   if (rows[0].fingerprint !== print) {

@@ -3,23 +3,29 @@
 const { Bugs } = require('./bugs');
 const { commands } = require('./commands');
 const copies = require('./copies');
+const { Homes } = require('./homes');
 const { Verifier } = require('./identity');
 const { migrate } = require('./sagas');
 const { createServer } = require('./server');
 const { openPool } = require('./store');
 
 async function main(env) {
-  const pool = openPool(env.DATABASE_URL);
+  const urls = [env.DATABASE_URL, env.MOVED_TO_URL].filter((url, n) => n === 0 || url);
+  // Users stay. Asked for on connections of their own: whoever holds one to write with
+  // must not wait for a second one of the same.
+  const users = urls.length > 1 ? openPool(env.DATABASE_URL) : undefined;
+  const homes = new Homes(urls.map((url) => openPool(url)), { users });
   const bugs = new Bugs();
   bugs.isOpen = env.BUGS === '1';
   const verifier = env.KEYS_URL
     ? new Verifier({ url: env.KEYS_URL, audience: env.AUDIENCE ?? 'payments' })
     : undefined;
-  const server = createServer({ pool, bugs, verifier });
+  const server = createServer({ homes, bugs, verifier });
   server.listen(Number(env.PORT ?? 3000), env.HOST ?? '127.0.0.1', () => {
     console.info(`payments: http://127.0.0.1:${server.address().port}/payments/`);
   });
-  const about = { url: env.BROKER_URL, pool };
+  const [pool] = homes.pools; // Copies of users are where users are asked for.
+  const about = { url: env.BROKER_URL, pool, homes };
   const consumers = [
     ...(env.BROKER_URL ? [commands(about)] : []),
     ...(env.BROKER_URL && env.COPIES === '1' ? [copies.copies(about)] : []),
@@ -29,14 +35,14 @@ async function main(env) {
       // What is in hand is finished; idle connections are closed.
       server.close(async () => {
         await Promise.all(consumers.map((consumer) => consumer.stop()));
-        await pool.end();
+        await homes.end();
       });
       server.closeIdleConnections();
     });
   }
   if (env.COPIES === '1') await copies.migrate(pool);
   if (consumers.length) {
-    await migrate(pool);
+    await Promise.all(homes.pools.map(migrate));
     await Promise.all(consumers.map((consumer) => consumer.run()));
   }
 }

@@ -72,8 +72,8 @@ async function detail(client, id) {
   };
 }
 
-async function create(client, body) {
-  const { user, amount, currency, reference } = await paymentForm(client, body);
+async function create(client, body, users = client) {
+  const { user, amount, currency, reference } = await paymentForm(users, body);
   const { rows } = await client.query(
     `INSERT INTO payments_payment (user_id, amount, currency, status, reference, created_at)
      VALUES ($1, $2, $3, 'pending', $4, now())

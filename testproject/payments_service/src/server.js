@@ -1,10 +1,9 @@
 'use strict';
 
 const http = require('node:http');
-const { Refusal, notFound } = require('./errors');
+const { Outage, Refusal, notFound } = require('./errors');
 const { once } = require('./idempotency');
 const payments = require('./payments');
-const { inTransaction } = require('./store');
 
 const LARGEST = 1024 * 1024;
 
@@ -16,7 +15,7 @@ function route({ path, query, body }) {
   if (path === '/payments/') {
     return {
       GET: (client) => payments.list(client, query),
-      POST: (client) => payments.create(client, body),
+      POST: (client, users) => payments.create(client, body, users),
     };
   }
   let found = ID.exec(path);
@@ -29,16 +28,17 @@ function route({ path, query, body }) {
 /** Whose idempotency keys these are, in the words of the monolith's `caller`: see monolith/api.py. */
 const scopeOf = (subject) => (subject ? `user:${subject}` : 'api');
 
-async function handle(request, { pool, bugs, verifier }) {
+async function handle(request, { homes, bugs, verifier }) {
   const subject = await verifier?.identify(request);
   await bugs.before();
   const methods = route(request);
   const method = request.method === 'HEAD' ? 'GET' : request.method;
   const work = methods[method];
   if (!work) throw new Refusal(405, {}, { Allow: Object.keys(methods).join(', ') });
-  const answer = await inTransaction(pool, (client) =>
-    method === 'POST' ? once(client, request, scopeOf(subject), () => work(client)) : work(client),
-  );
+  const { users } = homes;
+  const answer = await (method === 'POST'
+    ? homes.write((client) => once(client, request, scopeOf(subject), () => work(client, users)))
+    : homes.read((client) => work(client)));
   return bugs.after(answer);
 }
 
@@ -76,7 +76,13 @@ function send(outgoing, { status, body, raw, headers = {} }, method) {
   outgoing.end(method === 'HEAD' ? undefined : content);
 }
 
-/** A server of the payments API. `work` has pool, bugs and, if there is one, a verifier. */
+/** What went wrong, as an answer. A database that is away is no mistake: try again. */
+function apology(error) {
+  if (error instanceof Refusal) return error;
+  return { status: error instanceof Outage ? 503 : 500, body: { errors: {} } };
+}
+
+/** A server of the payments API. `work` has homes, bugs and, if there is one, a verifier. */
 function createServer(work, log = console) {
   const server = http.createServer(async (incoming, outgoing) => {
     const reply = (answer) => {
@@ -94,8 +100,7 @@ function createServer(work, log = console) {
       reply(await handle(request, work));
     } catch (error) {
       if (!(error instanceof Refusal)) log.error(error);
-      const answer = error instanceof Refusal ? error : { status: 500, body: { errors: {} } };
-      if (!outgoing.headersSent) reply(answer);
+      if (!outgoing.headersSent) reply(apology(error));
       else outgoing.destroy();
     }
   });

@@ -6,7 +6,7 @@ const { Outage, Refusal } = require('./errors');
 // Milliseconds. A database that says nothing any more must not hold up a request.
 const PATIENCE = { connectionTimeoutMillis: 2_000, query_timeout: 5_000 };
 
-/** Connections to the monolith's database; losing one must not end the process. */
+/** Connections to a database; losing one must not end the process. */
 function openPool(connectionString, log = console, patience = PATIENCE) {
   const pool = new Pool({ connectionString, max: 10, ...patience });
   pool.on('error', (error) => log.error(`PostgreSQL: ${error.message}`)); // An idle one.
@@ -18,17 +18,21 @@ function openPool(connectionString, log = console, patience = PATIENCE) {
 // operator or a timeout, the disk.
 const OUTAGE = /^(08|25006|40|53|55P03|57|58)/;
 
-/** Run the work in a transaction: all of it, or nothing if it throws. */
-async function inTransaction(pool, work) {
+/**
+ * Run the work in a transaction: all of it, or nothing if it throws.
+ *
+ * `begin` may ask for more than that; the work is given what it brings.
+ */
+async function inTransaction(pool, work, begin = 'BEGIN') {
   const client = await pool.connect().catch((error) => {
     throw new Outage(error);
   });
   let hasBegun = false;
   let broken;
   try {
-    await client.query('BEGIN');
+    const begun = await client.query(begin);
     hasBegun = true;
-    const result = await work(client);
+    const result = await work(client, begun);
     await client.query('COMMIT');
     return result;
   } catch (error) {
