@@ -165,6 +165,10 @@ _failed: dict[str, str] = {}
 def _note_modern(
     route: Route, decision: Decision, done: Forwarded, seconds: float
 ) -> None:
+    if done.is_passing:
+        # Nothing was tried, and legacy answers. What made the breaker open, is counted:
+        # all that it refuses afterwards is one finding, and not hundreds of samples.
+        return
     if done.was_refused and _failed.get(route.name) != decision.version:
         # The breaker opened before somebody changed the flags. Whoever has mended the
         # service and let it in again, would see it thrown out for what was before.

@@ -51,6 +51,7 @@ class Forwarded:
     end: End
     response: HttpResponseBase | None = None
     was_refused: bool = False  # By an open breaker: nothing was tried.
+    is_passing: bool = False  # Legacy answers while the service is away for a moment.
 
 
 def forward(request: HttpRequest, route: Route, decision: Decision) -> Forwarded:
@@ -74,7 +75,11 @@ def forward(request: HttpRequest, route: Route, decision: Decision) -> Forwarded
             text = "The request ended before its body was complete."
             return Forwarded(End.CLIENT_LEFT, problem(400, "Bad Request", text))
         if route.fallback and (may_repeat or not error.reached):
-            return Forwarded(End.FALLBACK, was_refused=type(error) is CircuitOpen)
+            return Forwarded(
+                End.FALLBACK,
+                was_refused=type(error) is CircuitOpen,
+                is_passing=isinstance(error, CircuitOpen) and not error.is_lasting,
+            )
         return _without_answer(request, error)
     failed = exchange.status >= 500
     return Forwarded(End.FAILED if failed else End.ANSWERED, response)

@@ -131,6 +131,7 @@ class Breaker:
             f"{self.name!r} is not called for another {wait:.1f} s "
             f"({self.circuit.reason or 'another process is probing it'}).",
             retry_after=wait,
+            is_lasting=self.circuit.is_lasting,
         )
 
     def told(
@@ -141,7 +142,7 @@ class Breaker:
         if permit.is_probe:
             self.hints.leave_probe()
         warned = (
-            outcome is Outcome.FAILURE
+            outcome in (Outcome.FAILURE, Outcome.ERROR)
             and before is State.CLOSED
             and self.hints.is_warned()
         )

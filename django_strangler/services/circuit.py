@@ -24,7 +24,8 @@ class State(enum.Enum):
 
 class Outcome(enum.Enum):
     SUCCESS = "success"
-    FAILURE = "failure"
+    FAILURE = "failure"  # It could not be reached, or not in time.
+    ERROR = "error"  # It is there, and answers with errors of its own.
     NEITHER = "neither"  # Our own bug or wish: it says nothing about the service.
 
 
@@ -77,6 +78,7 @@ class Circuit:
         self.reason = ""
         self.until = 0.0  # Open until then.
         self._times = 0  # How often it has opened without closing between.
+        self._answers_with_errors = False
         self._probe_until = 0.0
         self._start_counting()
 
@@ -84,6 +86,11 @@ class Circuit:
         self._buckets: list[list[float]] = []  # [second, begun, failed, slow]
         self._failures_in_a_row = 0
         self._successes_in_a_row = 0
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether it is more than a moment's absence, which may be over by itself."""
+        return self._answers_with_errors or self._times > 1
 
     def ask(self) -> Permit | Refusal:
         """Leave for one call, or for how long there is none."""
@@ -130,6 +137,7 @@ class Circuit:
                 self._probe_until = 0.0
             if outcome is Outcome.NEITHER:
                 return False
+            self._answers_with_errors = outcome is Outcome.ERROR
             after = self.limits.slow_after
             if outcome is Outcome.SUCCESS:
                 is_slow = after is not None and now - permit.begun > after

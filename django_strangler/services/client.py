@@ -125,10 +125,10 @@ class Exchange:
         if self.status in (TOO_MANY, UNAVAILABLE) and after is not None:
             reason = f"it asks for {after:g} s"
             self._call.tell(Outcome.FAILURE, until=after, reason=reason)
-        elif self.status in retries.AWAY or (
-            self.status == 500 and self._settings.fail_on_500
-        ):
+        elif self.status in retries.AWAY:
             self._call.tell(Outcome.FAILURE, reason=f"status {self.status}")
+        elif self.status == 500 and self._settings.fail_on_500:
+            self._call.tell(Outcome.ERROR, reason="status 500")
 
 
 def retry_after(text: str | None) -> float | None:

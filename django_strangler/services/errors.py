@@ -25,11 +25,18 @@ class UnknownService(ServiceError, LookupError):
 
 
 class CircuitOpen(ServiceError):
-    """The breaker refuses the call; ``retry_after`` is in seconds."""
+    """
+    The breaker refuses the call; ``retry_after`` is in seconds.
 
-    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+    ``is_lasting``: the service answers with errors, or was not back at the first probe.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float = 0.0, is_lasting: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.is_lasting = is_lasting
 
 
 class TooManyInFlight(CircuitOpen):

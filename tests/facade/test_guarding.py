@@ -13,6 +13,8 @@ from django_strangler.facade import route
 from django_strangler.feature_flags import guards
 from django_strangler.feature_flags.watch import watch
 from django_strangler.models import Flag, Guard, Incident
+from django_strangler.services import breakers
+from django_strangler.services.circuit import State
 
 FLAG, SOURCE = "payments-v2", "route:payments-api"
 
@@ -110,6 +112,29 @@ def test_the_flag_of_no_route_has_no_guard(payments):
     feature_flags.set_rollout("notifications-v2", 5)
 
     assert not Guard.objects.exists()
+
+
+def test_a_service_that_is_away_for_a_moment_is_the_breakers_business(
+    client, make_route
+):
+    """Legacy answers meanwhile. Who is not back at the first probe, is thrown out."""
+    make_route("http://127.0.0.1:1")
+    feature_flags.set_rollout(FLAG, 100)
+    circuit = breakers.registry.get("payments").circuit
+
+    for _ in range(40):
+        assert client.get("/api/payments/1/")["Strangler-Side"] == "legacy"
+    evidence.flush()
+    assert circuit.state is State.OPEN
+    assert evidence.seen(SOURCE)["modern"].failed == circuit.limits.in_a_row
+    assert is_on()
+
+    circuit.until = 0.0  # The first probe is due.
+    for _ in range(20):
+        assert client.get("/api/payments/1/")["Strangler-Side"] == "legacy"
+    evidence.flush()
+
+    assert not is_on()
 
 
 def test_a_breaker_that_is_still_open_is_no_fault_of_what_was_let_in_again(
