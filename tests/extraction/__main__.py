@@ -36,10 +36,7 @@ def main() -> int:
         help="seconds that are allowed, where the machine does other things meanwhile",
     )
     parser.add_argument(
-        "--settle",
-        type=float,
-        default=2.5,
-        help="seconds in which a process may still follow an older flag, likewise",
+        "--beside", type=Path, help="history.json of a control run, to compare with"
     )
     parser.add_argument("--report", type=Path, help="where to write the page")
     parser.add_argument("--logs", type=Path, help="where the processes write theirs")
@@ -53,14 +50,15 @@ def main() -> int:
     django.setup()
     from . import judge
     from .history import History
+    from .report import page
     from .run import run
 
     if options.check:
-        verdict = judge.judge(
-            History.load(options.check),
-            downtime_allowed=options.downtime,
-            settle=options.settle,
-        )
+        beside = History.load(options.beside) if options.beside else None
+        history = History.load(options.check)
+        verdict = judge.judge(history, downtime_allowed=options.downtime, beside=beside)
+        if options.report:
+            options.report.write_text(page(history, verdict, vars(options)))
     else:
         logs = options.logs or Path(tempfile.mkdtemp(prefix="extraction-"))
         logs.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,8 @@ CURRENCIES = ("EUR", "EUR", "EUR", "GBP", "USD")
 TRANSIENT = {0, 500, 502, 503, 504}
 AT_THE_DOOR = 64  # Orders under way; who comes then, goes away again.
 GROWING = 0.7  # The share of the time in which new customers come.
+FORGETFUL = 0.04  # Of what is asked: once more, what was answered long ago.
+REMEMBERED = 20  # Answers of each customer, of which one is asked for again.
 
 
 @dataclass
@@ -40,12 +42,26 @@ class Payment:
     refunded: int = 0
 
 
+@dataclass(frozen=True)
+class Done:
+    """An order that was carried out, and what was answered."""
+
+    op: int
+    kind: str
+    path: str
+    sent: dict[str, Any]
+    key: str
+    status: int
+    answer: Any
+
+
 @dataclass
 class Customer:
     number: int
     id: int = 0
     cookie: str = ""
     payments: list[Payment] = field(default_factory=list)
+    done: list[Done] = field(default_factory=list)
     is_busy: bool = False
 
 
@@ -161,6 +177,8 @@ class Crowd:
         for payment in customer.payments:
             if payment.status == "pending":
                 return await self.settle(customer, payment)
+        if customer.done and self.chance.random() < FORGETFUL:
+            return await self.ask_again(customer)
         dice = self.chance.random()
         if dice < 0.40 or not customer.payments:
             return await self.pay(customer)
@@ -235,6 +253,11 @@ class Crowd:
         path = f"/notifications/users/{customer.id}/"
         await self.order(customer, "receipts", path, None)
 
+    async def ask_again(self, customer: Customer) -> None:
+        """As a client does that has been restored from a backup: the same key."""
+        done = self.chance.choice(customer.done)
+        await self.order(customer, done.kind, done.path, done.sent, again=done)
+
     def compare(self, customer: Customer, payment: Payment, shown: Any) -> None:
         """Nobody is shown less than they did themselves."""
         if payment.status == "unknown":
@@ -261,11 +284,14 @@ class Crowd:
         path: str,
         sent: dict[str, Any] | None,
         payment: Payment | None = None,
+        again: Done | None = None,
     ) -> tuple[int, Any]:
         """One request with its retries; the last answer."""
         self.ops += 1
         op, began = self.ops, time.time()
         key = f"k-{self.seed}-{op}" if sent is not None else ""
+        if again is not None:
+            key = again.key
         status, answer, side, tries = 0, None, "", 0
         while True:
             status, answer, side, replayed = await self.once(
@@ -278,12 +304,16 @@ class Crowd:
                 break
             await asyncio.sleep(AGAIN[min(tries, len(AGAIN) - 1)])
             tries += 1
+        if again is None and sent is not None and customer.id and status in (200, 201):
+            customer.done.append(Done(op, kind, path, sent, key, status, answer))
+            del customer.done[:-REMEMBERED]
         self.write(
             t="order",
             op=op,
             who=customer.number,
             user=customer.id,
-            kind=kind,
+            kind=kind if again is None else "again",
+            first=None if again is None else [again.status, again.answer],
             payment=payment.id if payment else None,
             sent=sent,
             status=status,

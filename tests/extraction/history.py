@@ -16,6 +16,7 @@ class History:
     """Lists of plain rows, which a file can hold; all times are of one clock."""
 
     seconds: float = 0.0
+    is_control: bool = False  # Nothing was to be moved.
     tries: list[Row] = field(default_factory=list)  # at took who op kind status side
     orders: list[Row] = field(
         default_factory=list
@@ -29,6 +30,7 @@ class History:
     payments: list[Row] = field(default_factory=list)  # The databases, in the end.
     refunds: list[Row] = field(default_factory=list)
     ledger: list[Row] = field(default_factory=list)
+    left_behind: list[str] = field(default_factory=list)  # Old tables of payments.
     users: list[Row] = field(default_factory=list)
     bank: list[Row] = field(default_factory=list)
     post: list[Row] = field(default_factory=list)  # Mails by the old path.

@@ -18,6 +18,7 @@ from django_strangler.feature_flags.buckets import bucket, threshold
 
 from .history import History, Row
 
+WARM_UP = 5.0  # Seconds until a process that has begun is as quick as it can be.
 SETTLE = 2.5  # Seconds in which processes may still follow an older flag.
 SHOWN = 5
 
@@ -34,12 +35,16 @@ class Verdict:
 
 
 def judge(
-    history: History, *, downtime_allowed: int = 0, settle: float = SETTLE
+    history: History, *, downtime_allowed: int = 0, beside: History | None = None
 ) -> Verdict:
-    """All of it; some seconds of downtime, if so allowed, are said and no trouble."""
+    """
+    All of it; some seconds of downtime, if so allowed, are said and no trouble.
+
+    ``beside`` is a control run: nobody may wait much longer than there.
+    """
     verdict = Verdict()
-    for look in (money, mails, answers, sides, downtime):
-        found = look(history, settle) if look is sides else look(history)
+    for look in (money, mails, answers, replays, sides, downtime, end):
+        found = look(history)
         if look is downtime and len(found) <= downtime_allowed:
             continue
         verdict.troubles += found[:SHOWN]
@@ -49,6 +54,10 @@ def judge(
             )
     verdict.figures = figures(history)
     verdict.phases = phases(history)
+    if beside is not None:
+        bar = calm_p99(beside)
+        verdict.figures["p99 of the control run, ms"] = round(bar * 1000, 1)
+        verdict.troubles += slower(verdict.phases, bar)
     return verdict
 
 
@@ -191,13 +200,14 @@ def mails(history: History) -> list[str]:
 def answers(history: History) -> list[str]:
     """What was answered fits what was asked; and what is shown, what was done."""
     good = {"sign-up": 201, "create": 201, "refund": 201}
+    orders = [each for each in history.orders if each["kind"] != "again"]
     found = [
         f"{each['kind']} of customer {each['who']} ended with {each['status']}: "
         f"{str(each['answer'])[:200]}"
-        for each in history.orders
+        for each in orders
         if each["status"] != good.get(each["kind"], 200)
     ]
-    for order in history.orders:
+    for order in orders:
         sent, answer = order["sent"], order["answer"]
         if order["kind"] == "create" and order["status"] == 201:
             fits = (
@@ -209,6 +219,22 @@ def answers(history: History) -> list[str]:
             if not fits:
                 found.append(f"Asked for {sent}, answered {answer}.")
     return found + [f"A complaint: {each['why']}" for each in history.complaints]
+
+
+def replays(history: History) -> list[str]:
+    """What is asked for again, is answered as it was: wherever the key has gone."""
+    found = []
+    for each in history.orders:
+        if each["kind"] != "again":
+            continue
+        if [each["status"], each["answer"]] != each["first"]:
+            found.append(
+                f"Order {each['op']} was one before, answered {each['first']}; and "
+                f"again: {each['status']} {each['answer']}."
+            )
+        elif not each["replayed"]:
+            found.append(f"Order {each['op']} was carried out a second time.")
+    return found
 
 
 ROUTED = ("create", "complete", "fail", "refund", "look", "list")
@@ -267,7 +293,72 @@ def downtime(history: History) -> list[str]:
     return [f"In second {number} no request succeeded." for number in down]
 
 
+LAST = 3.0  # Seconds of the run, in which nobody is hurt any more.
+FLAGS = ("notifications-v2", "payments-v2")
+
+
+def end(history: History) -> list[str]:
+    """In the end the modern side serves all of it."""
+    if history.is_control:
+        return []
+    found = []
+    for name in FLAGS:
+        changes = [row for row in history.flags if row["name"] == name]
+        last = changes[-1] if changes else {"enabled": False, "percentage": 0}
+        if not (last["enabled"] and last["percentage"] >= 100):
+            found.append(f"In the end {name} is not on for everybody.")
+    over = _span(history)[1]
+    since = over - LAST
+    served = [
+        each
+        for each in history.tries
+        if since <= each["at"] < over
+        and each["kind"] in ROUTED
+        and 200 <= each["status"] < 300
+    ]
+    if not served:
+        found.append("In the end nobody asked for payments.")
+    legacy = sum(each["side"] != "modern" for each in served)
+    if legacy:
+        found.append(
+            f"In the end {legacy} of {len(served)} were not served by the modern side."
+        )
+    found += [
+        f"In the end the old path has sent {line['key']}."
+        for line in history.post
+        if since <= line["at"] < over and line["status"] == 201
+    ]
+    if history.left_behind:
+        found.append(f"The monolith still has {', '.join(history.left_behind)}.")
+    return found
+
+
 # Figures
+
+SLOWER = 1.3  # Times the p99 of a control run, outside of faults.
+ENOUGH = 300  # Tries outside of faults, below which a p99 says nothing.
+
+
+def slower(phases: list[Row], bar: float) -> list[str]:
+    """The phases whose slowest hundredth takes longer than it may."""
+    return [
+        f"{row['name']}: p99 {row['p99'] * 1000:.0f} ms, {row['p99'] / bar:.2f} times "
+        "that of the control run."
+        for row in phases
+        if row["calm"] >= ENOUGH and row["p99"] > SLOWER * bar
+    ]
+
+
+def calm_p99(history: History) -> float:
+    start, over = _span(history)
+    return quantile(
+        [
+            t["took"]
+            for t in history.tries
+            if start + WARM_UP <= t["at"] < over and not is_hurt(history, t)
+        ],
+        0.99,
+    )
 
 
 def _span(history: History) -> tuple[float, float]:
@@ -295,6 +386,7 @@ def phases(history: History) -> list[Row]:
                 "at": this["at"],
                 "seconds": following["at"] - this["at"],
                 "tries": len(tries),
+                "calm": len(calm),
                 "errors": sum(not _is_answer(t) for t in tries),
                 "modern": sum(t["side"] == "modern" for t in tries),
                 "p50": quantile([t["took"] for t in calm], 0.5),
@@ -332,6 +424,7 @@ def figures(history: History) -> dict[str, object]:
         "downtime, s": len(downtime(history)),
         "money in the books": str(paid),
         "money at the bank": str(charged),
+        "asked for again": sum(each["kind"] == "again" for each in history.orders),
         "replayed answers": sum(bool(each["replayed"]) for each in history.orders),
         "p50 outside of faults, ms": round(quantile(calm, 0.5) * 1000, 1),
         "p99 outside of faults, ms": round(quantile(calm, 0.99) * 1000, 1),

@@ -14,6 +14,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 
+from tests.services import processes
+from tests.services.instances import NotStarted
 from tests.torture import schedule
 from tests.torture.crew import Member
 from tests.waiting import wait_for
@@ -84,10 +86,20 @@ def _restart(server: str) -> Act:
     def restart(stage: Stage, chance: random.Random) -> str:
         began = time.monotonic()
         stage.servers[server].kill()
-        stage.servers[server].start()
+        _up(stage, server)
         return f"up again after {time.monotonic() - began:.1f} s"
 
     return restart
+
+
+def _up(stage: Stage, server: str) -> None:
+    """The last process of the one before may still hold what the next one wants."""
+
+    def starts() -> bool:
+        stage.servers[server].start()
+        return True
+
+    wait_for(starts, 30, ignoring=(NotStarted,))
 
 
 for _server, _name in (
@@ -96,6 +108,21 @@ for _server, _name in (
     ("rabbitmq", "RabbitMQ"),
 ):
     FAULTS[f"restart: {_name}"] = _restart(_server)
+
+
+@fault("kill: nginx")
+def kill_nginx(stage: Stage, chance: random.Random) -> str:
+    stage.kill_nginx()
+    return "another one is there"
+
+
+@fault("pause: nginx")
+def pause_nginx(stage: Stage, chance: random.Random) -> str:
+    assert stage.nginx is not None
+    processes.freeze(stage.nginx.pid)
+    time.sleep(chance.uniform(0.2, 0.6))
+    processes.thaw(stage.nginx.pid)
+    return "nobody came in"
 
 
 @fault("restart: nginx's workers")
@@ -190,14 +217,22 @@ class Nemesis:
         with self._lock:
             yield
 
+    def rest(self) -> None:
+        """It is over; what is under way is mended."""
+        self._is_over.set()
+        with self._lock:
+            pass
+
     def mend(self) -> None:
         self._is_over.set()
         for server in ("legacy", "modern", "rabbitmq"):
-            self._stage.servers[server].start()
+            _up(self._stage, server)
         for proxy in self._stage.proxies.values():
             proxy.heal()
         for each in self._stage.members:
             each.thaw()
+        if self._stage.nginx is not None:
+            processes.thaw(self._stage.nginx.pid)
         self._stage.fill()
 
     def _run(self, pace: float) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from .history import History, Row
-from .judge import Verdict
+from .judge import ENOUGH, Verdict
 
 WIDE, LEFT, ROW = 1100, 90, 70
 SIDES = {"": "#9aa4b2", "legacy": "#e8a13c", "modern": "#2f9e6e"}
@@ -70,6 +70,7 @@ def page(history: History, verdict: Verdict, options: Mapping[str, Any]) -> str:
             "modern": f"{row['modern'] / max(1, row['tries']):.0%}",
             "p50, ms": f"{row['p50'] * 1000:.0f}",
             "p99, ms": f"{row['p99'] * 1000:.0f}",
+            **_beside(row, figures.get("p99 of the control run, ms")),
         }
         for number, row in enumerate(verdict.phases, start=1)
     ]
@@ -89,6 +90,14 @@ def page(history: History, verdict: Verdict, options: Mapping[str, Any]) -> str:
         seconds=options.get("seconds", history.seconds),
         seed=options.get("seed", 1),
     )
+
+
+def _beside(row: Row, bar: Any) -> dict[str, str]:
+    """How many times as long as in the control run the slowest hundredth takes."""
+    if not bar:
+        return {}
+    enough = row["calm"] >= ENOUGH
+    return {"of the control": f"{1000 * row['p99'] / bar:.2f}" if enough else ""}
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -25,7 +25,8 @@ CUT: dict[str, list[tuple[str, str]]] = {
         ("from notifications.services import send_refund_email\n", ""),
         (
             "    if not moved:\n"
-            "        transaction.on_commit(lambda: send_refund_email(refund))\n\n",
+            "        transaction.on_commit("
+            "lambda: send_refund_email(refund), using=refund._state.db)\n\n",
             "",
         ),
         ("from django.db import transaction\n", ""),
@@ -34,9 +35,12 @@ CUT: dict[str, list[tuple[str, str]]] = {
         ("from notifications.services import send_payment_email\n", ""),
         (
             "    if not moved:\n"
-            "        transaction.on_commit(lambda: send_payment_email(payment))\n\n",
+            "        transaction.on_commit(\n"
+            "            lambda: send_payment_email(payment), using=payment._state.db\n"
+            "        )\n\n",
             "",
         ),
+        ("import IntegrityError, transaction\n", "import IntegrityError\n"),
         (
             "    receipts = [receipt.text for receipt in "
             'payment.receipts.order_by("id")]\n',
@@ -44,6 +48,8 @@ CUT: dict[str, list[tuple[str, str]]] = {
         ),
         ('"receipts": receipts}', '"receipts": []}'),
     ],
+    # No query joins two databases.
+    "notifications/views.py": [('.select_related("payment")', "")],
     "users/services.py": [
         (
             "from notifications.services import "

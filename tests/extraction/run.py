@@ -21,7 +21,7 @@ WARM = 2.0  # Seconds until the first figures count.
 
 def run(options: argparse.Namespace, folder: Path) -> tuple[History, judge.Verdict]:
     """Play it, and judge it."""
-    history = History(seconds=options.seconds)
+    history = History(seconds=options.seconds, is_control=options.control)
     with staged(folder) as stage:
         history.phases.append({"at": time.time(), "name": "before"})
         customers = Customers(
@@ -43,14 +43,14 @@ def run(options: argparse.Namespace, folder: Path) -> tuple[History, judge.Verdi
             troubles = [f"The team came to no end: {error}"[:500]]
         nemesis.mend()
         customers.stop()
-        history.phases.append({"at": time.time(), "name": "after"})
+        if history.phases[-1]["name"] != "after":
+            history.phases.append({"at": time.time(), "name": "after"})
         watch.close()
         settle(stage)
         collect(stage, history)
         history.save(folder / "history.json")
-    verdict = judge.judge(
-        history, downtime_allowed=options.downtime, settle=options.settle
-    )
+    beside = History.load(options.beside) if options.beside else None
+    verdict = judge.judge(history, downtime_allowed=options.downtime, beside=beside)
     verdict.troubles[:0] = troubles
     page = options.report or folder / "report.html"
     page.write_text(report.page(history, verdict, vars(options)))
@@ -60,7 +60,10 @@ def run(options: argparse.Namespace, folder: Path) -> tuple[History, judge.Verdi
 def settle(stage: Stage) -> None:
     """Until everything that was begun has come to its end."""
     stage.fill()
-    wait_for(lambda: not stage.pending("legacy"), 180, interval=0.5)
+    if stage.pending("modern"):
+        stage.want("relay of payments", 1)
+    for side in ("legacy", "modern"):
+        wait_for(lambda: not stage.pending(side), 90, interval=0.5)  # noqa: B023
     stage.must_run("tests.extraction.forgotten")
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -79,7 +82,7 @@ def collect(stage: Stage, history: History) -> None:
         ).append(line)
     for line in lines(stage.folder / "ledger.jsonl"):
         (history.post if line["kind"] == "mails" else history.bank).append(line)
-    side = stage.home_of_payments
+    side = stage.home_of_payments()
     history.payments = stage.query(
         side, "SELECT id, user_id, amount::text, currency, status FROM payments_payment"
     )
@@ -91,6 +94,13 @@ def collect(stage: Stage, history: History) -> None:
         "SELECT user_id, payment_id, kind, amount::text, currency "
         "FROM payments_ledgerentry",
     )
+    if side == "modern":
+        tables = stage.query(
+            "legacy",
+            "SELECT tablename AS name FROM pg_tables "
+            "WHERE tablename LIKE 'payments\\_%' ORDER BY 1",
+        )
+        history.left_behind = [row["name"] for row in tables]
     history.users = stage.query("legacy", "SELECT id, email FROM users_user")
     history.mails = stage.query(
         "notifications", "SELECT user_id, subject, body FROM mails"

@@ -18,6 +18,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.facade import servers
+from tests.services import processes
 from tests.services.databases import Databases, database_url
 from tests.services.leftovers import ROOT
 from tests.services.ports import free_port
@@ -86,7 +87,7 @@ class Stage:
             "bank": Proxy(self.bank_port),
         }
         self.nginx: subprocess.Popen[bytes] | None = None
-        self.home_of_payments = "legacy"
+        self.nginx_binary = ""
         self._filling = threading.RLock()
         self._desk: subprocess.Popen[str] | None = None
 
@@ -145,6 +146,7 @@ class Stage:
             case "payments":
                 del environment["BROKER_URL"]
                 environment["DATABASE_URL"] = self.urls["legacy"]
+                environment["MOVED_TO_URL"] = self.urls["modern"]
                 environment["PORT"] = str(self.ports["payments"][place])
                 environment["BUGS"] = "1"
         command = ["node", "src/main.js"]
@@ -258,6 +260,16 @@ class Stage:
 
         return wait_for(ask, 90, ignoring=(psycopg.Error,))[0]
 
+    def execute(self, which: str, sql: str) -> None:
+        with psycopg.connect(self.urls[which], autocommit=True) as connection:
+            connection.execute(sql)  # type: ignore[arg-type]
+
+    def home_of_payments(self) -> str:
+        """Where their tables live: the side that lets writers in."""
+        sql = "SELECT closed FROM strangler_moves_gate WHERE move = 'payments'"
+        rows = self.query("modern", sql)
+        return "modern" if rows and not rows[0]["closed"] else "legacy"
+
     def pending(self, which: str) -> int:
         """How many events wait in an outbox."""
         sql = (
@@ -284,6 +296,18 @@ class Stage:
         assert self.nginx is not None
         self.nginx.send_signal(signal.SIGHUP)
 
+    def kill_nginx(self) -> None:
+        """All of it at once; whoever keeps services running starts another one."""
+        assert self.nginx is not None
+        processes.kill_tree(self.nginx.pid)
+        self.nginx.wait()
+        folder = self.folder / "nginx"
+        command = [self.nginx_binary, "-e", f"{folder}/error.log"]
+        self.nginx = subprocess.Popen(
+            [*command, "-c", f"{folder}/nginx.conf"], stderr=subprocess.DEVNULL
+        )
+        self.servers["run"].remember(self.nginx.pid)
+
     def close(self) -> None:
         self.wanted.clear()
         self.leave_desk()
@@ -291,6 +315,9 @@ class Stage:
             if each.lives:
                 each.thaw()
                 each.kill()
+        if self.nginx is not None and self.nginx.poll() is None:
+            processes.kill_tree(self.nginx.pid)
+            self.nginx.wait()
         for proxy in self.proxies.values():
             proxy.close()
 
@@ -332,7 +359,7 @@ def staged(folder: Path) -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         stack.callback(services.close)
         stack.callback(databases.close)
-        command = binary(print)
+        nginx = binary(print)
         nodes = {
             name: services.node_service(f"testproject/{name}_service")
             for name in ("payments", "notifications")
@@ -361,8 +388,9 @@ def staged(folder: Path) -> Iterator[Stage]:
         for role, ports in stage.ports.items():
             for place in range(len(ports)):
                 stage.answers(role, place)
+        stage.nginx_binary = nginx
         stage.nginx = stack.enter_context(
-            servers.nginx(command, folder / "nginx", stage.nginx_text())
+            servers.nginx(nginx, folder / "nginx", stage.nginx_text())
         )
         for queue in ("shop", "notifications"):
             wait_for(lambda: _is_there(rabbitmq.url, queue), 120)  # noqa: B023

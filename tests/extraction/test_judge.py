@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,15 +16,21 @@ INSIDER, OUTSIDER = "anon-3", "anon-5"  # At 50 %, by the flag's bucket.
 
 
 def a_good_history() -> History:
-    """A customer of each side, for two minutes; from second 10 on at 50 %."""
+    """Two customers, for two minutes; from second 10 on at 50 %, from 100 at 100 %."""
     history = History(seconds=120)
     history.phases = [{"at": 0.0, "name": "before"}, {"at": 120.0, "name": "after"}]
-    flag = {"name": "payments-v2", "enabled": True}
-    history.flags = [{**flag, "percentage": 50.0, "at": 9.5, "until": 10.0}]
+    history.flags = [
+        {"name": name, "enabled": True, "percentage": share, "at": at, "until": at}
+        for name, share, at in (
+            ("payments-v2", 50.0, 9.5),
+            ("notifications-v2", 100.0, 20.0),
+            ("payments-v2", 100.0, 100.0),
+        )
+    ]
     for second in range(120):
         by = [
             (1, INSIDER, "modern" if second > 15 else "legacy"),
-            (2, OUTSIDER, "legacy"),
+            (2, OUTSIDER, "modern" if second > 105 else "legacy"),
         ]
         for who, subject, side in by:
             history.tries.append(
@@ -50,12 +57,15 @@ def _customer(history: History, who: int) -> None:
     def order(kind: str, status: int, sent: object, answer: object, **more: object):
         line = {"who": who, "kind": kind, "status": status, "sent": sent}
         ends = {"answer": answer, "payment": payment, "replayed": False, "op": who}
+        more.setdefault("first", None)
         history.orders.append({**line, **ends, **more})
 
     order("sign-up", 201, {"email": f"{who}@example.com"}, {"id": who})
     shown = {"id": payment, "user": who, **money, "completed_at": None}
     order("create", 201, {"user": who, **money}, shown)
-    order("complete", 200, {}, {"status": "completed"})
+    done = {"status": "completed"}
+    order("complete", 200, {}, done)
+    order("again", 200, {}, dict(done), first=[200, done], replayed=True)
     order("refund", 201, {"amount": "10.00"}, {"id": refund, "status": "completed"})
     history.users.append({"id": who, "email": f"{who}@example.com"})
     row = {"id": payment, "user_id": who, **money, "status": "completed"}
@@ -86,7 +96,8 @@ def _customer(history: History, who: int) -> None:
             f"payment.refunded.{refund}",
         ):
             key = f"<{name}@example.com>"
-            history.post.append({"kind": "mails", "key": key, "status": 201})
+            line = {"kind": "mails", "key": key, "status": 201}
+            history.post.append({**line, "at": 12.0})
 
 
 Mutant = Callable[[History], object]
@@ -123,7 +134,7 @@ def a_minute_of_503(history: History) -> None:
 
 def a_mail_of_both(history: History) -> None:
     key = "<payment.completed.11@example.com>"
-    history.post.append({"kind": "mails", "key": key, "status": 201})
+    history.post.append({"kind": "mails", "key": key, "status": 201, "at": 12.0})
 
 
 def another_order_under_a_key(history: History) -> None:
@@ -136,6 +147,34 @@ def a_payment_of_nobody(history: History) -> None:
 
 def a_complaint(history: History) -> None:
     history.complaints.append({"at": 5.0, "who": 1, "why": "it is not in the list"})
+
+
+def asked_again(history: History) -> dict[str, Any]:
+    return next(o for o in history.orders if o["kind"] == "again")
+
+
+def do_it_again(history: History) -> None:
+    asked_again(history)["replayed"] = False
+
+
+def answer_again_otherwise(history: History) -> None:
+    asked_again(history)["answer"]["status"] = "failed"
+
+
+def leave_a_flag_off(history: History) -> None:
+    history.flags.append({**history.flags[-1], "enabled": False, "at": 110.0})
+
+
+def leave_a_flag_half_way(history: History) -> None:
+    del history.flags[1]
+
+
+def let_legacy_serve(history: History) -> None:
+    history.tries[-1]["side"] = "legacy"
+
+
+def mail_by_the_old_path(history: History) -> None:
+    history.post[-1]["at"] = 119.5
 
 
 MUTANTS: dict[str, tuple[Mutant, str]] = {
@@ -155,6 +194,13 @@ MUTANTS: dict[str, tuple[Mutant, str]] = {
     "a payment of nobody": (a_payment_of_nobody, "rows of create"),
     "a key used twice": (another_order_under_a_key, "another order under the key"),
     "a complaint": (a_complaint, "A complaint"),
+    "a retry that is carried out": (do_it_again, "carried out a second time"),
+    "a retry with another answer": (answer_again_otherwise, "and again"),
+    "a flag that stays off": (leave_a_flag_off, "payments-v2 is not on"),
+    "a flag half-way": (leave_a_flag_half_way, "notifications-v2 is not on"),
+    "legacy serves in the end": (let_legacy_serve, "1 of 6 were not served"),
+    "mails by the old path": (mail_by_the_old_path, "the old path has sent"),
+    "old tables": (lambda h: h.left_behind.append("payments_payment"), "still has"),
 }
 
 
@@ -165,6 +211,30 @@ def test_a_good_history_passes():
     assert verdict.figures["downtime, s"] == 0
     assert verdict.figures["money in the books"] == "40.00"
     assert verdict.figures["money at the bank"] == "40.00"
+
+
+def test_a_control_run_moves_nothing():
+    history = a_good_history()
+    leave_a_flag_half_way(history)
+    let_legacy_serve(history)
+    history.is_control = True
+
+    assert judge(history).troubles == []
+
+
+def test_nobody_waits_much_longer_than_in_the_control_run():
+    history, control = a_good_history(), a_good_history()
+    history.tries *= 3  # Enough for a p99.
+    for each in history.tries:
+        each["took"] = 0.03
+    assert judge(history).is_good
+
+    verdict = judge(history, beside=control)
+
+    assert verdict.troubles == [
+        "before: p99 30 ms, 1.50 times that of the control run."
+    ]
+    assert judge(history, beside=history).is_good
 
 
 @pytest.mark.parametrize("name", MUTANTS)
