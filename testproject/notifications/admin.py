@@ -21,5 +21,5 @@ class EmailLogAdmin(admin.ModelAdmin):
 @admin.register(Receipt)
 class ReceiptAdmin(admin.ModelAdmin):
     list_display = ("message_id", "payment", "user", "channel", "created_at")
-    list_select_related = ("payment", "user")
+    list_select_related = ("user",)
     raw_id_fields = ("payment", "user")

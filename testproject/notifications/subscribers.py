@@ -14,13 +14,13 @@ FLAG = "notifications-v2"  # Until 100 %, the old path serves everybody else.
 
 @subscribe(PaymentToConfirm, name="receipts", flag=FLAG)
 def send_receipt(event: Event) -> None:
-    payment = Payment.objects.select_related("user").get(pk=event.data.paymentId)
+    payment = Payment.objects.get(pk=event.data.paymentId)
     services.send_payment_email(payment)
 
 
 @subscribe(RefundToConfirm, name="refund-notices", flag=FLAG)
 def send_refund_notice(event: Event) -> None:
-    refund = Refund.objects.select_related("payment__user").get(pk=event.data.refundId)
+    refund = Refund.objects.select_related("payment").get(pk=event.data.refundId)
     services.send_refund_email(refund)
 
 
