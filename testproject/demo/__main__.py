@@ -38,6 +38,7 @@ def main() -> int:
         os.environ.update(
             DATABASE_URL="",
             DATABASE_PATH=str(folder / "demo.sqlite3"),
+            PAYMENTS_DATABASE_URL=f"sqlite:///{folder / 'payments.sqlite3'}",
             DEMO_MAILS=str(folder / "mails"),
             BROKER_URL="local://",
             DJANGO_SETTINGS_MODULE="demo.settings",
@@ -53,6 +54,7 @@ def main() -> int:
 def prepare() -> list[int]:
     """The tables, the users and the flags; returns the users' ids."""
     from django.core.management import call_command
+    from django.db import connections
     from notifications import texts
     from payments.rollout import NOTIFICATIONS
     from users.models import User
@@ -61,7 +63,8 @@ def prepare() -> list[int]:
 
     from . import scene
 
-    call_command("migrate", verbosity=0)
+    for alias in connections:
+        call_command("migrate", verbosity=0, database=alias)
     User.objects.bulk_create(
         User(username=f"user{number}", email=f"user{number}@example.com")
         for number in range(1, USERS + 1)
@@ -84,8 +87,9 @@ def prepare() -> list[int]:
 def staged(folder: Path, users: list[int], *, pause: float) -> Iterator[None]:
     """The monolith and a relay, until the block ends."""
     from . import stage
-    from .relay import Relay
+    from .relay import Worker
     from .server import PORT, serving
+    from .tables import Tables
     from .traffic import Traffic
 
     port = int(os.environ.get("PORT") or PORT)
@@ -93,10 +97,20 @@ def staged(folder: Path, users: list[int], *, pause: float) -> Iterator[None]:
         address = f"http://{server.server_address[0]}:{server.server_port}"
         if server.server_port != port:
             say(f"{RED}Port {port} is taken{PLAIN}, so this time it is another one.")
-        relay = Relay(folder / "relay.log")
+        # Events are written beside the payments, wherever they live.
+        both = ("--database", "default", "--database", "payments")
+        relay = Worker(folder / "relay.log", "drain_outbox", *both)
+        mover = Worker(folder / "mover.log", "strangler_moves", "run")
+        tables = Tables(mover)
         traffic = Traffic(address, users, pause=pause)
         stage.set_up(
-            stage.Stage(address=address, users=users, relay=relay, traffic=traffic)
+            stage.Stage(
+                address=address,
+                users=users,
+                relay=relay,
+                tables=tables,
+                traffic=traffic,
+            )
         )
         relay.start()
         say(f"Started the monolith at {address}, and a relay: manage.py drain_outbox")
@@ -104,6 +118,7 @@ def staged(folder: Path, users: list[int], *, pause: float) -> Iterator[None]:
             yield
         finally:
             traffic.close()
+            tables.close()
             relay.stop()
 
 
@@ -135,9 +150,8 @@ def watch() -> int:
 
 def run() -> int:
     """For scripts: some traffic, a while without a relay, and the verdict."""
-    from django_strangler.models import OutboxEvent
-
-    from . import stage
+    from . import outboxes, stage
+    from .tables import shown
 
     here = stage.current()
     say(f"\nPayments for {SECONDS:g} seconds …")
@@ -146,24 +160,28 @@ def run() -> int:
     here.relay.stop()
     say("  the relay is stopped; payments go on")
     time.sleep(SECONDS / 3)
-    pending = OutboxEvent.objects.pending().count()
+    pending = outboxes.pending()
     say(f"  {pending} events are pending; the relay is started again")
     here.relay.start()
+    time.sleep(SECONDS / 3)
+    here.tables.go("modern")
+    is_done = here.tables.wait(PATIENCE) and shown(here.tables)["home"]
+    say(f"  the payments' tables have moved meanwhile. {here.tables.said}")
     time.sleep(SECONDS / 3)
     here.traffic.close()
     for failure in here.traffic.failures:
         say(f"  {RED}A request failed: {failure}{PLAIN}")
-    return 0 if tell(drained(PATIENCE)) and not here.traffic.failures else 1
+    is_good = tell(drained(PATIENCE)) and not here.traffic.failures
+    return 0 if is_good and is_done else 1
 
 
 def drained(patience: float) -> "Verdict":
     """The verdict once nothing is pending, or when it takes too long."""
-    from django_strangler.models import OutboxEvent
-
+    from . import outboxes
     from .verdict import reach
 
     deadline = time.monotonic() + patience
-    while OutboxEvent.objects.pending().exists() and time.monotonic() < deadline:
+    while outboxes.pending() and time.monotonic() < deadline:
         time.sleep(0.1)
     # Only now: what is counted while it changes does not add up.
     return reach()

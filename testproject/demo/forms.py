@@ -28,5 +28,11 @@ class BugForm(forms.Form):
     do = forms.ChoiceField(choices=[(verb, verb) for verb in ("break", "mend")])
 
 
+class TablesForm(forms.Form):
+    do = forms.ChoiceField(
+        choices=[(verb, verb) for verb in ("modern", "legacy", "finish")]
+    )
+
+
 class TrafficForm(forms.Form):
     do = forms.ChoiceField(choices=[(verb, verb) for verb in ("start", "stop")])

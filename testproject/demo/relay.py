@@ -1,4 +1,4 @@
-"""The relay: ``manage.py drain_outbox``, a process that may be stopped and killed."""
+"""The relay and the mover: commands of manage.py that may be stopped and killed."""
 
 import os
 import subprocess
@@ -9,9 +9,11 @@ from pathlib import Path
 PATIENCE = 5.0  # Seconds; drain_outbox promises to end within two.
 
 
-class Relay:
-    def __init__(self, log: Path) -> None:
-        self._log = log
+class Worker:
+    """A command that goes on in a process of its own."""
+
+    def __init__(self, log: Path, *command: str) -> None:
+        self._log, self._command = log, command
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self.kills = 0
@@ -29,7 +31,7 @@ class Relay:
                 return
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "demo.child", "drain_outbox"],
+                    [sys.executable, "-m", "demo.child", *self._command],
                     env={**os.environ, "DEMO_BACKEND": "demo.bug.NewPathBackend"},
                     stdin=subprocess.PIPE,
                     stdout=log,

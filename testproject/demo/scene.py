@@ -15,11 +15,13 @@ from payments.rollout import NOTIFICATIONS, notifications_moved
 from django_strangler import evidence
 from django_strangler.experiments.models import Mismatch
 from django_strangler.models import Flag, InboxEntry, Incident, OutboxEvent
+from django_strangler.monitoring import board
 
-from . import stage
+from . import outboxes, stage, tables
 from .bug import IN_PATH
 
 SHOWN = 10  # Payments in the list.
+REASONS = 2  # Of a verdict.
 COMPLETED = "payment.completed"
 RECEIPTS = "subscriber:receipts"
 EXPERIMENT = f"{texts.FLAG}.completed"
@@ -36,12 +38,26 @@ def now() -> dict[str, Any]:
         "rollout": int(flag.rollout()),
         "guard": guard(flag),
         "texts": compared_texts(),
+        "tables": tables.shown(here.tables),
+        "board": domains(),
         "users": [
             {"id": user, "moved": bool(notifications_moved(user))}
             for user in here.users
         ],
         "payments": payments(),
     }
+
+
+def domains() -> list[dict[str, Any]]:
+    """The board: what to do with each domain, and the first reasons why."""
+    return [
+        {
+            "domain": row.domain or "of no domain",
+            "verdict": row.verdict.value,
+            "reasons": list(row.reasons[:REASONS]),
+        }
+        for row in board.rows()
+    ]
 
 
 def guard(flag: Flag) -> dict[str, Any]:
@@ -109,9 +125,9 @@ def counts() -> dict[str, int]:
         "byEvent": by_events,
         "byOldPath": all_receipts - by_events,
         "handled": InboxEntry.objects.filter(subscriber="activity").count(),
-        "confirmed": OutboxEvent.objects.confirmed().count(),
-        "parked": OutboxEvent.objects.parked().count(),
-        "pending": OutboxEvent.objects.pending().count(),
+        "confirmed": sum(each.confirmed().count() for each in outboxes.events()),
+        "parked": outboxes.parked(),
+        "pending": outboxes.pending(),
         "payments": Payment.objects.completed().count(),
     }
 
@@ -122,7 +138,8 @@ def payments() -> list[dict[str, Any]]:
     keys = {f"payments.payment:{payment.pk}": payment.pk for payment in last}
     events = {
         keys[event.key]: event
-        for event in OutboxEvent.objects.filter(type=COMPLETED, key__in=keys)
+        for each in outboxes.events()
+        for event in each.filter(type=COMPLETED, key__in=keys)
     }
     mails = {
         mail.payment_id: mail

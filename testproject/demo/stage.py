@@ -1,8 +1,9 @@
-"""What one run of the demo has: its address, its customers and its relay."""
+"""What one run of the demo has: its address, its customers, its relay and tables."""
 
 from dataclasses import dataclass
 
-from .relay import Relay
+from .relay import Worker
+from .tables import Tables
 from .traffic import Traffic
 
 
@@ -10,7 +11,8 @@ from .traffic import Traffic
 class Stage:
     address: str
     users: list[int]
-    relay: Relay
+    relay: Worker
+    tables: Tables
     traffic: Traffic
 
 

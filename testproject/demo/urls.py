@@ -11,5 +11,6 @@ urlpatterns = [
     path("demo/traffic/", views.traffic, name="demo-traffic"),
     path("demo/bug/", views.bug_switch, name="demo-bug"),
     path("demo/texts/", views.texts_switch, name="demo-texts"),
+    path("demo/tables/", views.tables, name="demo-tables"),
     path("", include("monolith.urls")),
 ]

@@ -17,7 +17,14 @@ from django_strangler.models import Flag
 
 from . import scene, stage
 from .bug import IN_PATH
-from .forms import BugForm, PayForm, RelayForm, RolloutForm, TrafficForm
+from .forms import (
+    BugForm,
+    PayForm,
+    RelayForm,
+    RolloutForm,
+    TablesForm,
+    TrafficForm,
+)
 from .planted import Planted
 
 Verb = Callable[..., None]
@@ -63,6 +70,16 @@ def traffic(request: HttpRequest) -> HttpResponse:
     traffic = stage.current().traffic
     verbs = {"start": traffic.start, "stop": traffic.stop}
     return _do(request, TrafficForm(request.POST), lambda do: verbs[do]())
+
+
+@require_POST
+def tables(request: HttpRequest) -> HttpResponse:
+    tables = stage.current().tables
+    return _do(
+        request,
+        TablesForm(request.POST),
+        lambda do: tables.finish() if do == "finish" else tables.go(do),
+    )
 
 
 @require_POST

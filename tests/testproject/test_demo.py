@@ -36,6 +36,9 @@ def test_without_a_terminal_it_makes_payments_and_ends_with_a_verdict():
     assert f"  {payments[1]} events confirmed, 0 pending, 0 parked" in done.stdout
     assert f"  {payments[1]} receipts mailed, 0 of them twice" in done.stdout
     assert "the relay is stopped; payments go on" in done.stdout
+    assert (
+        "the payments' tables have moved meanwhile. Writers waited for" in done.stdout
+    )
     assert "\033" not in done.stdout
     assert "There is no flag" not in done.stdout + done.stderr
     assert done.stdout.rstrip().endswith(
@@ -73,7 +76,9 @@ def test_its_relay_does_not_outlive_a_demo_that_was_killed():
     assert before is not None
 
 
-@pytest.mark.parametrize("path", ["relay", "rollout", "pay", "traffic", "bug", "texts"])
+@pytest.mark.parametrize(
+    "path", ["relay", "rollout", "pay", "traffic", "bug", "texts", "tables"]
+)
 def test_the_page_s_buttons_need_its_token(path, client_of_the_demo):
     answer = client_of_the_demo.post(f"/demo/{path}/", {"do": "stop"})
 

@@ -167,6 +167,8 @@ function show(scene) {
   showTraffic(scene.traffic);
   showGuard(scene.guard);
   showTexts(scene.texts);
+  showTables(scene.tables);
+  showBoard(scene.board);
   showRollout(scene.rollout);
   showUsers(scene.users);
   showChart(counts.pending);
@@ -233,6 +235,28 @@ function showTexts({ mend, on, says, differs }) {
   byId('texts-differ').hidden = !differs.length;
   byId('text-old').textContent = differs[0] ?? '';
   byId('text-new').textContent = differs[1] ?? '';
+}
+
+function showTables({ home, busy, finished, says }) {
+  if (byId('tables-say').textContent !== says) byId('tables-say').textContent = says;
+  byId('tables').dataset.is = busy ? 'stopped' : 'running';
+  for (const button of byId('tables-do').querySelectorAll('button')) {
+    button.disabled = busy || finished || home === (button.value === 'modern');
+  }
+}
+
+let board = '';
+
+function showBoard(rows) {
+  const now = JSON.stringify(rows);
+  if (board === now) return;
+  board = now;
+  byId('board').replaceChildren(...rows.map(({ domain, verdict, reasons }) => {
+    const kind = { 'safe to retire': 'done', hold: 'wrong' }[verdict] ?? '';
+    return make('li', {}, make('b', {}, domain), ' ',
+      make('span', { class: `step ${kind}` }, verdict), ' ',
+      make('span', { class: 'hint' }, reasons.join(' ')));
+  }));
 }
 
 const slider = byId('percentage');
