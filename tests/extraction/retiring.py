@@ -48,8 +48,6 @@ CUT: dict[str, list[tuple[str, str]]] = {
         ),
         ('"receipts": receipts}', '"receipts": []}'),
     ],
-    # No query joins two databases.
-    "notifications/views.py": [('.select_related("payment")', "")],
     "users/services.py": [
         (
             "from notifications.services import "
