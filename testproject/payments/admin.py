@@ -36,3 +36,4 @@ class LedgerEntryAdmin(admin.ModelAdmin):
 @admin.register(PaymentRequest)
 class PaymentRequestAdmin(admin.ModelAdmin):
     list_display = ("key", "scope", "route", "status", "created_at")
+    exclude = ("created_at",)  # The database says when.

@@ -185,7 +185,7 @@ class Team:
             self.history.notes["what is left"] = row["reasons"]
             return bool(row["verdict"] == "safe to retire")
 
-        wait_for(is_safe, 180, interval=2, ignoring=(ValueError,))
+        wait_for(is_safe, 120, interval=2, ignoring=(ValueError,))
 
     def end(self) -> None:
         """Nobody is hurt any more: the modern side is to serve all of it."""
@@ -208,7 +208,7 @@ class Team:
 
         # Breakers close, and what was on its way arrives.
         with suppress(TimedOut):
-            wait_for(is_modern, 40, interval=0.5)
+            wait_for(is_modern, 90, interval=0.5)
         time.sleep(LAST + 0.5)
         self.history.phases.append({"at": time.time(), "name": "after"})
 
@@ -237,7 +237,7 @@ class Team:
             time.sleep(self.seconds / 60)
             # So many samples would take days of such a shop's traffic.
             self.must("flag", "release", flag, "--why", "few users, and no complaints")
-        deadline = time.monotonic() + max(40.0, self.seconds / 3)
+        deadline = time.monotonic() + max(90.0, self.seconds / 3)
         while self.share(flag) < steps[-1]:
             self.on_call()
             if time.monotonic() > deadline:
