@@ -97,8 +97,6 @@ class Team:
         self.phase("the tables are copied")
         self.must("strangler_moves", "check", MOVE)
         self.must("strangler_moves", "start", MOVE)
-        self.stage.want("mover", 2)
-        self.stage.want("relay of payments", 2)
         for goal in ("modern", "legacy"):
             self.switch(goal)
             time.sleep(self.seconds / 30)
@@ -132,6 +130,9 @@ class Team:
 
     def payments(self) -> None:
         self.phase("payments: 1 %")
+        # They have nothing to do yet, and are there when they do.
+        self.stage.want("mover", 2)
+        self.stage.want("relay of payments", 2)
         self.must("flag", "set", PAYMENTS, "1", "--why", "first users")
         # Legacy answers what the service could not, so nobody is harmed by a service
         # that is away for a moment, as here it is every few seconds.
