@@ -22,6 +22,7 @@ from .bug import IN_PATH
 
 SHOWN = 10  # Payments in the list.
 REASONS = 2  # Of a verdict.
+NOTHING = ("Nothing of it is being moved.",)
 COMPLETED = "payment.completed"
 RECEIPTS = "subscriber:receipts"
 EXPERIMENT = f"{texts.FLAG}.completed"
@@ -57,6 +58,7 @@ def domains() -> list[dict[str, Any]]:
             "reasons": list(row.reasons[:REASONS]),
         }
         for row in board.rows()
+        if row.reasons != NOTHING
     ]
 
 

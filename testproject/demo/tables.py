@@ -75,7 +75,7 @@ class Tables:
                 if is_copied and self._typed("verify") is not None:
                     said = self._typed("switch", "--to", goal)
                     if said is not None:
-                        waited = re.search(r"writers waited for\s+([^.]+)", said)
+                        waited = re.search(r"writers waited for\s+(\S+ \w+)", said)
                         self.said = f"Writers waited for {waited[1]}." if waited else ""
                         return
                 if self._is_over.wait(PAUSE):
