@@ -36,6 +36,12 @@ def main() -> int:
         help="seconds that are allowed, where the machine does other things meanwhile",
     )
     parser.add_argument(
+        "--settle",
+        type=float,
+        default=2.5,
+        help="seconds in which a process may still follow an older flag, likewise",
+    )
+    parser.add_argument(
         "--beside", type=Path, help="history.json of a control run, to compare with"
     )
     parser.add_argument("--report", type=Path, help="where to write the page")
@@ -56,7 +62,12 @@ def main() -> int:
     if options.check:
         beside = History.load(options.beside) if options.beside else None
         history = History.load(options.check)
-        verdict = judge.judge(history, downtime_allowed=options.downtime, beside=beside)
+        verdict = judge.judge(
+            history,
+            downtime_allowed=options.downtime,
+            settle=options.settle,
+            beside=beside,
+        )
         if options.report:
             options.report.write_text(page(history, verdict, vars(options)))
     else:

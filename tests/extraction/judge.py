@@ -35,7 +35,11 @@ class Verdict:
 
 
 def judge(
-    history: History, *, downtime_allowed: int = 0, beside: History | None = None
+    history: History,
+    *,
+    downtime_allowed: int = 0,
+    settle: float = SETTLE,
+    beside: History | None = None,
 ) -> Verdict:
     """
     All of it; some seconds of downtime, if so allowed, are said and no trouble.
@@ -44,7 +48,7 @@ def judge(
     """
     verdict = Verdict()
     for look in (money, mails, answers, replays, sides, downtime, end):
-        found = look(history)
+        found = look(history, settle) if look is sides else look(history)
         if look is downtime and len(found) <= downtime_allowed:
             continue
         verdict.troubles += found[:SHOWN]

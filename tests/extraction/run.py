@@ -50,7 +50,12 @@ def run(options: argparse.Namespace, folder: Path) -> tuple[History, judge.Verdi
         collect(stage, history)
         history.save(folder / "history.json")
     beside = History.load(options.beside) if options.beside else None
-    verdict = judge.judge(history, downtime_allowed=options.downtime, beside=beside)
+    verdict = judge.judge(
+        history,
+        downtime_allowed=options.downtime,
+        settle=options.settle,
+        beside=beside,
+    )
     verdict.troubles[:0] = troubles
     page = options.report or folder / "report.html"
     page.write_text(report.page(history, verdict, vars(options)))
@@ -63,7 +68,7 @@ def settle(stage: Stage) -> None:
     if stage.pending("modern"):
         stage.want("relay of payments", 1)
     for side in ("legacy", "modern"):
-        wait_for(lambda: not stage.pending(side), 90, interval=0.5)  # noqa: B023
+        wait_for(lambda: not stage.pending(side), 180, interval=0.5)  # noqa: B023
     stage.must_run("tests.extraction.forgotten")
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

@@ -186,7 +186,7 @@ class Team:
             self.history.notes["what is left"] = row["reasons"]
             return bool(row["verdict"] == "safe to retire")
 
-        wait_for(is_safe, 120, interval=2, ignoring=(ValueError,))
+        wait_for(is_safe, 180, interval=2, ignoring=(ValueError,))
 
     def end(self) -> None:
         """Nobody is hurt any more: the modern side is to serve all of it."""
@@ -238,7 +238,7 @@ class Team:
             time.sleep(self.seconds / 60)
             # So many samples would take days of such a shop's traffic.
             self.must("flag", "release", flag, "--why", "few users, and no complaints")
-        deadline = time.monotonic() + max(90.0, self.seconds / 3)
+        deadline = time.monotonic() + max(120.0, self.seconds / 3)
         while self.share(flag) < steps[-1]:
             self.on_call()
             if time.monotonic() > deadline:
