@@ -63,9 +63,17 @@ class Compared:
 
 
 def step(
-    direction: Direction, position: Position, beside: Executor | None = None
+    direction: Direction,
+    position: Position,
+    beside: Executor | None = None,
+    *,
+    most: int = EXACT,
 ) -> Compared:
-    """Compare the next range; the two sides at once, if there is a thread for it."""
+    """
+    Compare the next range; the two sides at once, if there is a thread for it.
+
+    ``most`` are the rows of a range that databases cannot compare by themselves.
+    """
     ways = list(direction.ways.values())
     if position.table >= len(ways):
         return Compared(next=None, rows=0, found=())
@@ -76,7 +84,7 @@ def step(
     elif position.extra:
         after, rows, found = _extra(direction, way, position.after)
     else:
-        after, rows, found = _by_value(direction, way, position.after)
+        after, rows, found = _by_value(direction, way, position.after, most)
     if after is not None:
         following = Position(table=position.table, extra=position.extra, after=after)
     elif by_digest or position.extra:
@@ -93,7 +101,7 @@ def everything(
     """All tables, range by range."""
     position: Position | None = Position()
     while position is not None:
-        compared = step(direction, position, beside)
+        compared = step(direction, position, beside, most=RANGE)
         yield compared
         position = compared.next
 
@@ -115,6 +123,12 @@ def _exactly(direction: Direction, way: Way, keys: Sequence[Key]) -> list[Found]
         # no index serves a search by key, and the lock is held meanwhile.
         pending = way.source.marked(way.tab, [each.key for each in found])
     return [each for each in found if each.key not in pending]
+
+
+def _suspects(way: Way, keys: Sequence[Key]) -> list[Key]:
+    """Which are not equal now, without the lock: that may mean nothing."""
+    rows = way.source.rows_of(way.name, way.read, way.key, keys)
+    return [each.key for each in _unequal(way, keys, rows)]
 
 
 def _unequal(way: Way, keys: Sequence[Key], rows: Sequence[Values]) -> Iterator[Found]:
@@ -147,16 +161,16 @@ def _by_digest(
     rows, same = _same(way, after, upto, beside)
     if same:
         return upto, rows, []
-    found: list[Found] = []
+    suspects: list[Key] = []
     start = after
     while True:
         end = way.source.bound(way.name, way.key, start, NARROW, upto) or upto
         if not _same(way, start, end, beside)[1]:
             keys = way.source.keys_between(way.name, way.key, start, end)
             there = way.target.keys_between(way.into, way.key_there, start, end)
-            found += compare(direction, way, list(dict.fromkeys([*keys, *there])))
+            suspects += _suspects(way, list(dict.fromkeys([*keys, *there])))
         if end == upto:
-            return upto, rows, found
+            return upto, rows, compare(direction, way, suspects)
         start = end
 
 
@@ -176,14 +190,20 @@ def _same(
 
 
 def _by_value(
-    direction: Direction, way: Way, after: Key | None
+    direction: Direction, way: Way, after: Key | None, most: int
 ) -> tuple[Key | None, int, list[Found]]:
-    rows = way.source.rows_after(way.name, way.read, way.key, after, EXACT)
-    keys = [way.key_of(row) for row in rows]
-    # Without the lock, which movers want: as digests do, this says where to look.
-    suspects = [each.key for each in _unequal(way, keys, rows)]
-    found = compare(direction, way, suspects)
-    return (keys[-1] if len(keys) == EXACT else None), len(keys), found
+    number = 0
+    suspects: list[Key] = []
+    while number < most:
+        rows = way.source.rows_after(way.name, way.read, way.key, after, EXACT)
+        keys = [way.key_of(row) for row in rows]
+        suspects += [each.key for each in _unequal(way, keys, rows)]
+        number += len(keys)
+        after = keys[-1] if len(keys) == EXACT else None
+        if after is None:
+            break
+    # The lock, which movers want, once for all that has to be looked at with it.
+    return after, number, compare(direction, way, suspects)
 
 
 def _extra(
