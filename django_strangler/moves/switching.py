@@ -274,7 +274,10 @@ class Switch:
                     if given < least + ahead // 2:
                         way.target.skip_numbers(way.into, new, least + ahead)
                 elif not before and not direction.target.numbers_before():
-                    way.target.skip_numbers(way.into, new, max(least, given))
+                    # Fenced, as opening is: where another switch has opened it, rows
+                    # have got these numbers by now.
+                    with direction.target.writing(direction.epoch):
+                        way.target.skip_numbers(way.into, new, max(least, given))
                 elif not before and given < least:
                     raise TooSlow(f"{way.into} got many rows; its numbers follow.")
 

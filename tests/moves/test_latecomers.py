@@ -110,3 +110,29 @@ def test_who_writes_much_keeps_no_copy_from_its_end(pair, settings):
 
     assert len(direction_of(pair.move).source.marks(100)) == 25
     assert pair.state().get().progress["payments.payment"]["rows"] == 60
+
+
+def test_a_switch_that_was_overtaken_gives_no_number_again(make_pair, monkeypatch):
+    pair = make_pair("postgresql")
+    pay(pair.legacy, 5)
+    pair.start()
+    pair.follow()
+    pair.verify()
+    kind = type(direction_of(pair.move).source)
+    next_number, others = kind.next_number, [pair]
+
+    def overtaken(side, table, column):
+        number = next_number(side, table, column)
+        is_closed = direction_of(pair.move).source.is_closed()
+        if others and side.alias == pair.modern and is_closed:
+            others.pop()
+            Switch(pair.move, "modern").run(resumed=True)  # A mover thinks it is dead.
+            pay(pair.modern, 3)
+        return number
+
+    monkeypatch.setattr(kind, "next_number", overtaken)
+    pair.switch("modern")
+
+    assert not others
+    pay(pair.modern, 3)
+    assert len(pair.rows(pair.modern)) == 11
