@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 suite=${SUITE:-forky}
 root=${NEWEST:-$PWD/.newest}/$suite
 packages=(
-    ca-certificates chromium chromium-driver faketime git libfaketime make mariadb-server
+    ca-certificates chromium chromium-driver curl faketime git libfaketime make mariadb-server
     nginx-light nodejs npm pgbouncer postgresql procps prometheus python3-venv
     rabbitmq-server
 )
@@ -57,6 +57,9 @@ make_root() {
 
 enter() {
     trap leave EXIT
+    # Who ends this from outside leaves no mounts behind.
+    trap 'exit 143' TERM
+    trap 'exit 130' INT
     mount -t proc proc "$root/proc"
     mount -t sysfs sys "$root/sys"
     mount --rbind /dev "$root/dev"

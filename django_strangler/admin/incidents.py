@@ -41,9 +41,12 @@ class GuardAdmin(SeenWithFlags):
 class IncidentAdmin(SeenWithFlags):
     """Open ones lead to the page that asks whether to resume, and why."""
 
-    list_display = ("at", "flag", "action", "text", "resumed_at", "by", "why", "switch")
+    list_display = ("at", "flag", "switch", "action", "text", "resumed_at")
     list_filter = (("resumed_at", admin.EmptyFieldListFilter), "action")
     search_fields = ("flag", "source")
+
+    class Media:
+        css = {"all": ["strangler/admin.css"]}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         flag = Flag.objects.filter(name=OuterRef("flag")).values("pk")[:1]

@@ -161,11 +161,13 @@ class OutboxEventAdmin(DeadLetterPages, ReplayAndDiscard):
 
     @admin.display(description=_("published"))
     def published(self, event: OutboxEvent) -> str:
-        """To the second; its page has the rest."""
+        """Short, or the key has no room; its page has the rest."""
         moment = event.published_at
         local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
         return format_html(
-            '<time class="strangler-when">{}</time>', f"{local:%Y-%m-%d %H:%M:%S}"
+            '<time class="strangler-when" title="{}">{}</time>',
+            f"{local:%Y-%m-%d %H:%M:%S}",
+            f"{local:%b %d %H:%M}",
         )
 
     @admin.display(description=_("note"))

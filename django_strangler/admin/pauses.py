@@ -52,7 +52,7 @@ class PauseForm(_ModelForm):
 class PauseAdmin(_ModelAdmin):
     """All pauses, also those that have ended; one permission for both switches."""
 
-    list_display = ("__str__", "since", "by", "why", "ended_at", "ended_by", "switch")
+    list_display = ("__str__", "switch", "since", "by", "why", "ended_at")
     list_filter = (("ended_at", admin.EmptyFieldListFilter),)
     ordering = ("-id",)
     form = PauseForm

@@ -54,8 +54,8 @@ def broker_path(urls: tuple[str, ...]) -> str:
     scheme = schemes.pop()
     if "://" in urls[0] and scheme not in _SCHEMES:
         raise ConfigurationError(
-            f"STRANGLER['BROKER_URL'] starts with {scheme}://, which is no broker. Use "
-            f"one of {', '.join(f'{name}://' for name in _SCHEMES)}, or the dotted "
+            f"STRANGLER['BROKER_URL'] starts with {scheme}://, which is not a broker. "
+            f"Use one of {', '.join(f'{name}://' for name in _SCHEMES)}, or the dotted "
             "path of a Broker class."
         )
     return _SCHEMES.get(scheme, scheme)

@@ -124,7 +124,7 @@ def _declared(cls: ClassT, *, type: str, version: int, **options: Any) -> ClassT
     is_frozen = dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
     if not is_frozen or not all(each.kw_only for each in dataclasses.fields(cls)):
         raise InvalidContract(
-            f"{cls.__qualname__} is no value. Put below the decorator: "
+            f"{cls.__qualname__} is not a value. Put below the decorator: "
             "@dataclass(frozen=True, kw_only=True)."
         )
     try:

@@ -108,5 +108,5 @@ def contract_of(cls: type) -> Contract:
     """The contract of a class that is decorated; else ``InvalidContract``."""
     found = vars(cls).get(extending.ATTRIBUTE)
     if not isinstance(found, Contract):
-        raise InvalidContract(f"{cls!r} is no event. Decorate it with @event.")
+        raise InvalidContract(f"{cls!r} is not an event. Decorate it with @event.")
     return found

@@ -121,7 +121,7 @@ class Store:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise CannotJudge(
-                f"{path} is no snapshot: it lacks {error}. Restore it from the "
+                f"{path} is not a snapshot: it lacks {error}. Restore it from the "
                 "repository; snapshots are written by strangler_contracts write."
             ) from error
 

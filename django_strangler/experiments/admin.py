@@ -21,7 +21,7 @@ class MismatchForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Mismatch
         fields = ["known_why", "known_until"]
         help_texts = {
-            "known_why": _("Until then it is no failure, and no guard acts on it."),
+            "known_why": _("Until then it is not a failure, and no guard acts on it."),
         }
 
     def clean(self) -> dict[str, Any]:
@@ -42,12 +42,11 @@ class MismatchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         "experiment",
         "path",
         "kind",
-        "candidate",
         "count",
         "last_at",
         "known_until",
     )
-    list_filter = ("experiment", "kind")
+    list_filter = ("experiment", "candidate", "kind")
     search_fields = ("experiment", "path")
     show_facets = admin.ShowFacets.NEVER
     fields = (
@@ -68,6 +67,9 @@ class MismatchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     readonly_fields = tuple(
         each for each in fields if each not in MismatchForm.Meta.fields
     )
+
+    class Media:
+        css = {"all": ["strangler/admin.css"]}
 
     @admin.display(description=_("Samples"))
     def shown_samples(self, mismatch: Mismatch) -> SafeString:

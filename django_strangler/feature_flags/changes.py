@@ -151,7 +151,7 @@ def resume_ramp(name: str, *, by: Author = None, why: str = "") -> Flag:
 
 def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
     """
-    Bring back the state before the last change, of whatever kind.
+    Bring back the state before the last change, of any kind.
 
     So a flag that was deleted comes back, one that was just created goes (the result is
     None then), and rolling back twice changes nothing. A ramp goes on where it was.

@@ -85,7 +85,9 @@ def reason(decision: Decision, flag: Flag) -> str:
 
 def guard(found: Guard) -> str:
     """What a guard looks at and does."""
-    limits = "".join(f", {name} {value}" for name, value in found.rule.items())
+    # One that is None is not looked at.
+    rule = {name: value for name, value in found.rule.items() if value is not None}
+    limits = "".join(f", {name} {value}" for name, value in rule.items())
     return f"{found.action} on {', '.join(found.sources)}{limits}"
 
 

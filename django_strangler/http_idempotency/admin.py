@@ -79,10 +79,13 @@ class IdempotentRequestAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     paginator = BoundedPaginator
     show_full_result_count = False
     fields = (
-        "key", "scope", "route", "state", "point", "status", "created_at",
-        "finished_at", "locked_until", "expires_at", "resolve",
+        "key", "scope", "route", "state", "resolve", "point", "status", "created_at",
+        "finished_at", "locked_until", "expires_at",
     )  # fmt: skip
     readonly_fields = ("resolve",)
+
+    class Media:
+        css = {"all": ["strangler/admin.css"]}
 
     @admin.display(description=_("What may be done"))
     def resolve(self, row: IdempotentRequest) -> str:

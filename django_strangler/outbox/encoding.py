@@ -119,8 +119,8 @@ _TOO_DEEP = (
 def _name(name: Any) -> str:
     if not isinstance(name, str):
         raise _Refused(
-            f"is under a key that is no text but a {type(name).__name__}, which JSON "
-            "does not have. Use str(…)."
+            f"is under a key that is not a text but a {type(name).__name__}, which "
+            "JSON does not have. Use str(…)."
         )
     return _text(str.__str__(name))
 
@@ -133,8 +133,8 @@ def _text(value: str) -> str:
             value.encode()
         except UnicodeEncodeError as error:
             raise _Refused(
-                "contains half of a surrogate pair, which is no character. Decode the "
-                "text it came from with the right encoding."
+                "contains half of a surrogate pair, which is not a character. Decode "
+                "the text it came from with the right encoding."
             ) from error
     return value
 

@@ -98,8 +98,8 @@ class SagaRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
     inlines = (History,)
     fields = (
-        "name", "version", "correlation", "saga_id", "state", "step", "reason",
-        "turn", "attempt", "due_at", "data", "started_at", "updated_at", "actions_of",
+        "state", "step", "reason", "actions_of", "name", "version", "correlation",
+        "saga_id", "turn", "attempt", "due_at", "data", "started_at", "updated_at",
     )  # fmt: skip
     readonly_fields = ("actions_of",)
 

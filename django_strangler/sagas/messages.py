@@ -55,8 +55,8 @@ class Address:
             )
         except (KeyError, ValueError) as error:
             raise InvalidSaga(
-                f"The event {event.id} of type {event.type!r} is no message of a saga: "
-                f"its header {error} is missing or wrong."
+                f"The event {event.id} of type {event.type!r} is not a message of a "
+                f"saga: its header {error} is missing or wrong."
             ) from error
 
     def sealed(self, type: str) -> Address:

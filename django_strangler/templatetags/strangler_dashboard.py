@@ -53,7 +53,8 @@ def breadcrumbs(context: Context, title: str) -> SafeString:
         (reverse("admin:app_list", args=["strangler"], current_app=site), "Strangler"),
     ]
     if django.VERSION >= (6, 1):
-        items = format_html_join("", '<li><a href="{}">{}</a></li>', links)
+        # Blanks between them, as in a template: what is shown needs them.
+        items = format_html_join("", '<li><a href="{}">{}</a></li>\n', links)
         last = format_html('<li aria-current="page"><bdi>{}</bdi></li>', title)
         return format_html('<ol class="breadcrumbs">{}{}</ol>', items, last)
     items = format_html_join("", '<a href="{}">{}</a> &rsaquo; ', links)

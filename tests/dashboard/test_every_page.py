@@ -172,12 +172,12 @@ def mismatches() -> dict[str, str]:
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
-    """An assertion that fails says where."""
+def noted(name: str, wrong: list[str]) -> Iterator[None]:
+    """An assertion that fails is told at the end, with all others."""
     try:
         yield
     except AssertionError as error:
-        raise AssertionError(f"{name}: {error}") from error
+        wrong.append(f"{name}: {error}")
 
 
 def check_colours(browser) -> None:
@@ -197,26 +197,43 @@ def check_breadcrumbs(browser) -> None:
     assert link.location["x"] - bar.location["x"] >= 15, "glued to the edge"
 
 
+def check_lists(browser) -> None:
+    """No column is hidden, and none is so narrow that its words fall to pieces."""
+    for each in browser.find_elements(By.CSS_SELECTOR, "#changelist .results"):
+        sizes = "return [arguments[0].scrollWidth, arguments[0].clientWidth]"
+        wanted, shown = browser.execute_script(sizes, each)
+        assert wanted <= shown, f"the list needs {wanted} and has {shown} pixels"
+    for row in browser.find_elements(By.CSS_SELECTOR, "#result_list tbody tr"):
+        cells = row.find_elements(By.TAG_NAME, "td")
+        longest = max(len(each.text) for each in cells)
+        assert row.size["height"] < 90 or longest > 40, f"too narrow: {row.text!r}"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_read_on_a_desk(places, browser, open_page, scheme):
     browser.prefer(scheme)
+    wrong: list[str] = []
     for name, place in places.items():
         browser.resize(1280, 900)
         open_page(place)
-        with named(name):
+        with noted(name, wrong):
             assert "Traceback" not in browser.title
             assert is_within_the_window(browser), "it is wider than the window"
             if name != "index":
                 check_breadcrumbs(browser)
             check_colours(browser)
+            check_lists(browser)
         photograph(browser, f"page-{name}-{scheme}")
+    assert wrong == []
 
 
 def test_every_page_fits_on_a_phone(places, browser, open_page):
+    wrong: list[str] = []
     for name, place in places.items():
         browser.resize(390, 844)
         open_page(place)
-        with named(name):
+        with noted(name, wrong):
             scrolls = name.endswith(SCROLLS)
             assert scrolls or is_within_the_window(browser), "it is wider than a phone"
         photograph(browser, f"page-{name}-phone")
+    assert wrong == []

@@ -25,7 +25,7 @@ def test_the_checks_pass_on_the_test_project():
     [
         ({"RETENTON": 5}, "Did you mean 'RETENTION'"),
         ({"RELAY": {"WINDOW": "5"}}, r"STRANGLER\['RELAY'\]\['WINDOW'\] is '5'"),
-        ({"BROKER_URL": "ampq://rabbit"}, "starts with ampq://, which is no broker"),
+        ({"BROKER_URL": "ampq://rabbit"}, "starts with ampq://, which is not a broker"),
         ({"BROKER_URL": ["amqp://a", "local://"]}, "of different kinds"),
         ({"BROKER_URL": "no.such.Broker"}, "cannot be imported"),
         ({"BROKER_URL": OWN_BROKER}, "not a subclass of"),

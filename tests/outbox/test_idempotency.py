@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 
 from django_strangler import publish_event
 from django_strangler.clock import DatabaseNow
+from django_strangler.databases import is_transient
+from django_strangler.events import Event
 from django_strangler.exceptions import IdempotencyConflict
 from django_strangler.models import IdempotencyKey, OutboxEvent
 from django_strangler.outbox import idempotency
@@ -187,6 +189,13 @@ LEVELS = [
 ]
 
 
+def snapshot_isolation(value):
+    """Where a server has it: MariaDB, which has switched it on since 11.6."""
+    return (
+        f"SET sql_mode = @@sql_mode /*M!101108 , innodb_snapshot_isolation={value} */"
+    )
+
+
 @pytest.fixture(params=LEVELS, ids=lambda level: " ".join(map(str, level)).lower())
 def raced_db(request, make_db):
     """A database whose transactions have a snapshot before they publish."""
@@ -194,6 +203,7 @@ def raced_db(request, make_db):
     options = {}
     if kind == "mariadb":
         options["isolation_level"] = level.lower()
+        options["init_command"] = snapshot_isolation("OFF")
     alias = make_db(kind, **options)
 
     def snapshot():
@@ -234,6 +244,42 @@ def test_the_second_of_two_transactions_gets_the_first_event(raced_db):
         assert future.result(60) == first
 
     assert [row.payload for row in rows(alias)] == [1, "usable"]
+
+
+def test_with_snapshot_isolation_the_second_fails_and_may_be_tried_again(make_db):
+    """As any write of what has changed since, the newer MariaDB refuses the key."""
+    alias = make_db(
+        "mariadb",
+        isolation_level="repeatable read",
+        init_command=snapshot_isolation("ON"),
+    )
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'")
+        if cursor.fetchone() != ("innodb_snapshot_isolation", "ON"):
+            pytest.skip("this server has no snapshot isolation")
+    first: list[Event] = []
+
+    def other():
+        try:
+            with transaction.atomic(using=alias):
+                first.append(publish(alias))
+        finally:
+            connections[alias].close()
+
+    def late():
+        with transaction.atomic(using=alias):
+            rows(alias).count()
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(other).result(20)
+            publish(alias)
+
+    with pytest.raises(OperationalError) as raised:
+        late()
+
+    assert is_transient(raised.value)
+    with transaction.atomic(using=alias):
+        assert publish(alias) == first[0]
+    assert rows(alias).get().payload == 1
 
 
 def test_many_transactions_race_for_one_key(raced_db):

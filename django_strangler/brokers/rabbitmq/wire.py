@@ -91,7 +91,7 @@ class Encoder:
     def frames(self, event: Outgoing, headers: Mapping[str, Header]) -> list[bytes]:
         """Raises ValueError for what AMQP cannot hold."""
         if not isinstance(headers, dict):  # Somebody edited the row.
-            raise ValueError(f"its headers are no object but a {type(headers)}")
+            raise ValueError(f"its headers are not an object but a {type(headers)}")
         method, tail = self._types.get(event.type) or self._type(event.type)
         names = self._names
         table = bytearray()
@@ -169,5 +169,5 @@ def _value(value: object) -> bytes:
         if -(2**63) <= value < 2**63:
             return _INT64(b"l", value)
     raise ValueError(
-        f"a header's value {value!r:.40} is no text, bool or 64-bit number"
+        f"a header's value {value!r:.40} is not a text, a bool or a 64-bit number"
     )
