@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .reading import Reading
+from .sending import Sending
 from .settling import Totals
 from .work import Work
 
@@ -15,8 +16,11 @@ LAST_LOOKS = 30.0  # How long to go on when ever more is published.
 class Draining:
     """A drain that begins now, and what has come of it."""
 
-    def __init__(self, work: Work, reading: Reading, patience: float) -> None:
-        self._work, self._reading, self._patience = work, reading, patience
+    def __init__(
+        self, work: Work, reading: Reading, sending: Sending, patience: float
+    ) -> None:
+        self._work, self._reading, self._sending = work, reading, sending
+        self._patience = patience
         self._progressed = work.clock()
         self._before = Totals()
         self._caught_up_at: float | None = None
@@ -51,6 +55,9 @@ class Draining:
         now, totals = self._work.clock(), replace(totals, unknown=0)
         if totals != self._before:
             self._before, self._progressed = totals, now
+        is_ready = self._work.broker.ready and self._work.backlog.ready
+        if is_ready and (pause := self._sending.pause):
+            self._progressed = now + pause  # It is the rate that holds them back.
         idle, patience = now - self._progressed, self._patience
         if self._work.broker.ready and self._work.backlog.sent:
             patience = max(patience, SILENCE)  # It may still answer.

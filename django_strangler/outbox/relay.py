@@ -138,7 +138,7 @@ class Relay:
         return self.totals
 
     def _drain(self, patience: float) -> None:
-        draining = Draining(self._work, self._reading, patience)
+        draining = Draining(self._work, self._reading, self._sending, patience)
         while not self.stop.is_set():
             self._guarded(self.step)
             has_caught_up = self._database_error is None and draining.has_caught_up

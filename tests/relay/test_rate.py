@@ -12,6 +12,7 @@ from django_strangler.brokers import memory
 from django_strangler.clock import DatabaseNow
 from django_strangler.management.commands import replay_events
 from django_strangler.models import HeldType
+from django_strangler.outbox.draining import Draining
 from django_strangler.outbox.rate import Rate
 from tests.relay.factories import make_relay, pending, publish, rows_sent
 
@@ -85,6 +86,26 @@ def test_a_relay_with_a_rate_drains_everything(
 
     assert totals.confirmed == 60
     assert pending(any_db) == 0
+
+
+def test_a_drain_does_not_lose_patience_with_its_own_rate(
+    sqlite_db: str, far: memory.MemoryExchange
+) -> None:
+    clock = Clock()
+    publish(sqlite_db, "k1", "k2")
+    relay = make_relay(sqlite_db, far, rate=1, monotonic=clock)
+    relay.broker.open()
+    draining = Draining(relay._work, relay._reading, relay._sending, patience=0.5)
+    while not relay.totals.confirmed:
+        relay.step()
+    assert not draining.idle_beyond_patience(relay.totals)
+
+    clock.now = 0.9
+    relay.step()
+    assert not draining.idle_beyond_patience(relay.totals)
+
+    clock.now = 1.6  # By now, something else is the matter.
+    assert draining.idle_beyond_patience(relay.totals) == pytest.approx(0.6)
 
 
 def test_a_type_that_opens_again_keeps_to_the_rate(
