@@ -6,7 +6,7 @@ import inspect
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core import signals as core_signals
@@ -14,8 +14,10 @@ from django.db.models import signals as model_signals
 from django.dispatch import Signal
 
 from .couplings import Coupling, Kind
-from .reading import Map
 from .territory import Territory, loaded
+
+if TYPE_CHECKING:  # It loads what reads imports, and observing needs none of that.
+    from .reading import Map
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,9 +201,14 @@ def is_excluded(parts: tuple[str, ...]) -> bool:
 
 
 def _is_installed(path: Path) -> bool:
+    resolved = path.resolve()
+    in_library = any(resolved.is_relative_to(each) for each in _libraries())
+    return in_library or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> tuple[Path, ...]:
+    """Where Python and package managers install."""
     paths = sysconfig.get_paths()
-    library = any(
-        path.resolve().is_relative_to(Path(paths[name]).resolve())
-        for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    )
-    return library or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({Path(paths[name]).resolve() for name in names})
