@@ -152,7 +152,7 @@ def test_gunicorn_with_preload(postgresql_db: str, tmp_path: Path):
 
 
 def test_celery_s_pool_of_processes(postgresql_db: str, tmp_path: Path):
-    for folder in ("queue", "done"):
+    for folder in ("sent", "queue", "done"):
         (tmp_path / folder).mkdir()
     given = environment(
         postgresql_db,
@@ -168,6 +168,8 @@ def test_celery_s_pool_of_processes(postgresql_db: str, tmp_path: Path):
         subprocess.run(
             [sys.executable, "-c", send], env=given, cwd=ROOT, check=True, timeout=200
         )
+        for message in sorted((tmp_path / "sent").iterdir()):
+            message.rename(tmp_path / "queue" / message.name)
 
         wait_for(lambda: in_all(postgresql_db, "task:served") == 20, 120)
 

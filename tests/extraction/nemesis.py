@@ -99,7 +99,7 @@ def _up(stage: Stage, server: str) -> None:
         stage.servers[server].start()
         return True
 
-    wait_for(starts, 30, ignoring=(NotStarted,))
+    wait_for(starts, 300, ignoring=(NotStarted,))
 
 
 for _server, _name in (
@@ -225,6 +225,10 @@ class Nemesis:
 
     def mend(self) -> None:
         self._is_over.set()
+        self._make_whole()
+        self._stage.fill()
+
+    def _make_whole(self) -> None:
         for server in ("legacy", "modern", "rabbitmq"):
             _up(self._stage, server)
         for proxy in self._stage.proxies.values():
@@ -233,7 +237,6 @@ class Nemesis:
             each.thaw()
         if self._stage.nginx is not None:
             processes.thaw(self._stage.nginx.pid)
-        self._stage.fill()
 
     def _run(self, pace: float) -> None:
         while not self._is_over.is_set():
@@ -253,6 +256,7 @@ class Nemesis:
         except Exception:  # noqa: BLE001  (It is void, and the run goes on.)
             traceback.print_exc()
             proof = ""
+            self._make_whole()
         if proof:
             row = {"at": at, "ended": time.time(), "name": step.name, "proof": proof}
             self._history.faults.append(row)

@@ -261,8 +261,16 @@ class Stage:
         return wait_for(ask, 90, ignoring=(psycopg.Error,))[0]
 
     def execute(self, which: str, sql: str) -> None:
-        with psycopg.connect(self.urls[which], autocommit=True) as connection:
-            connection.execute(sql)  # type: ignore[arg-type]
+        """As often as it takes: what is done already must not be an error."""
+
+        def done() -> bool:
+            with psycopg.connect(
+                self.urls[which], autocommit=True, connect_timeout=3
+            ) as connection:
+                connection.execute(sql)  # type: ignore[arg-type]
+            return True
+
+        wait_for(done, 90, ignoring=(psycopg.Error,))
 
     def home_of_payments(self) -> str:
         """Where their tables live: the side that lets writers in."""

@@ -108,7 +108,7 @@ class Team:
         self.phase("the old tables are gone")
         tables = ("ledgerentry", "refund", "payout", "paymentrequest", "payment")
         names = ", ".join(f"payments_{name}" for name in tables)
-        self.stage.execute("legacy", f"DROP TABLE {names}")
+        self.stage.execute("legacy", f"DROP TABLE IF EXISTS {names}")
 
     def switch(self, goal: str) -> None:
         """Once the other side has everything; and how long writers waited for it."""

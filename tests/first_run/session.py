@@ -31,7 +31,7 @@ import pika
 from tests.docs.fences import Fence, fences
 from tests.waiting import TimedOut, wait_for
 
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import django_strangler
+from tests.services.vhosts import Vhosts
 
 from .session import Session, matches
 
@@ -19,7 +20,8 @@ PAGES = sorted(
 WITHOUT_SERVER, WITH_RABBITMQ, OVER_HTTP = PAGES[:3], PAGES[3:5], PAGES[5:]
 
 
-pytestmark = pytest.mark.slow
+# Dozens of commands each, some of which wait for something.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -45,32 +47,34 @@ def test_from_the_first_event_to_one_percent(a_hundredth_moved):
     assert (a_hundredth_moved.folder / "manage.py").exists()
 
 
-def test_from_a_service_of_its_own_to_a_hundred_percent(a_hundredth_moved, vhost):
-    if vhost.prefix:
-        pytest.skip("the tutorial's queues need a vhost of their own")
-    a_hundredth_moved.environment = {
-        **a_hundredth_moved.environment,
-        "BROKER_URL": vhost.url,
-    }
+@pytest.fixture(scope="module")
+def all_moved(a_hundredth_moved: Session, vhosts: Vhosts) -> Iterator[Session]:
+    """Somebody who has come to the end of the fifth page."""
+    with vhosts.fresh() as vhost:
+        if vhost.prefix:
+            pytest.skip("the tutorial's queues need a vhost of their own")
+        a_hundredth_moved.environment = {
+            **a_hundredth_moved.environment,
+            "BROKER_URL": vhost.url,
+        }
+        for page in WITH_RABBITMQ:
+            a_hundredth_moved.follow(page)
+        yield a_hundredth_moved
 
-    for page in WITH_RABBITMQ:
-        a_hundredth_moved.follow(page)
 
-    shop = a_hundredth_moved.folder
+def test_from_a_service_of_its_own_to_a_hundred_percent(all_moved):
+    shop = all_moved.folder
     assert (shop / "payments").is_dir()
     assert not (shop / "notifications").exists()  # They have moved out.
     assert (shop.parent / "mailer" / "manage.py").exists()
     # What the pages left running, the service among it, runs.
-    terminals = a_hundredth_moved.terminals.values()
+    terminals = all_moved.terminals.values()
     assert {each.process.poll() for each in terminals} == {None}
 
 
-def test_from_a_route_to_a_release_that_is_taken_back(a_hundredth_moved):
-    if not (a_hundredth_moved.folder.parent / "mailer").exists():
-        pytest.skip("without RabbitMQ, nobody has come to the end of page 5")
-
+def test_from_a_route_to_what_retires(all_moved):
     for page in OVER_HTTP:
-        a_hundredth_moved.follow(page)
+        all_moved.follow(page)
 
 
 @pytest.mark.parametrize(

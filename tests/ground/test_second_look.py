@@ -24,6 +24,9 @@ def test_shaky():
         seen.touch()
         raise AssertionError("the first look")
 """
+SKIPS_THEN = FAILS_ONCE.replace("def test_good(): pass", "import pytest").replace(
+    "    if not seen.exists():", "    if seen.exists(): pytest.skip()\n    else:"
+)
 FAILS = "def test_bad(): raise AssertionError\n"
 MANY = "".join(f"def test_{number}(): raise AssertionError\n" for number in range(7))
 
@@ -61,6 +64,14 @@ def test_what_fails_both_looks_fails(tmp_path: Path) -> None:
 
     assert code == 1, output
     assert "A second look" in output
+    assert names == ""
+
+
+def test_what_is_skipped_at_the_second_look_has_not_passed(tmp_path: Path) -> None:
+    code, output, names = look(tmp_path, SKIPS_THEN)
+
+    assert code == 1, output
+    assert "that is no pass" in output
     assert names == ""
 
 

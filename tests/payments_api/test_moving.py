@@ -76,7 +76,7 @@ def test_a_retry_after_a_switch_is_a_replay_on_either_side(
 
     for goal, home in (("", database), ("modern", other), ("legacy", database)):
         if goal:
-            wait_for(partial(switched, moves, goal), 60)
+            wait_for(partial(switched, moves, goal), 240)
         for number, api in enumerate(apis):
             key = f"{goal}-{number}"
             status, _, made[key] = pay(api, key, user)

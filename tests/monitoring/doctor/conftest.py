@@ -7,6 +7,7 @@ from typing import Any
 
 import pika
 import pytest
+from django.apps import apps
 from django.test import override_settings
 
 from django_strangler.findings import Level
@@ -17,6 +18,16 @@ from tests.monitoring.factories import add_relay
 __all__ = ["registry"]
 
 Examine = Callable[..., list[Diagnosis]]
+
+
+@pytest.fixture(autouse=True)
+def no_captures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the test project are in another database than the one of the test."""
+    if apps.is_installed("django_strangler.moves"):
+        from django_strangler.moves.capturing import captures
+
+        for name in list(captures):
+            monkeypatch.delitem(captures, name)
 
 
 @pytest.fixture
