@@ -17,6 +17,8 @@ function openPool(connectionString, log = console, patience = PATIENCE) {
 // By SQLSTATE: connection, a standby after a failover, deadlock, resources, a lock, an
 // operator or a timeout, the disk.
 const OUTAGE = /^(08|25006|40|53|55P03|57|58)/;
+// pg's words for a database that says nothing: it has no class or code for that.
+const isSilence = (error) => error.message === 'Query read timeout' && !(error instanceof Outage);
 
 /**
  * Run the work in a transaction: all of it, or nothing if it throws.
@@ -36,9 +38,13 @@ async function inTransaction(pool, work, begin = 'BEGIN') {
     await client.query('COMMIT');
     return result;
   } catch (error) {
-    await client.query('ROLLBACK').catch((lost) => {
-      broken = lost;
-    });
+    // A connection that owes an answer is let go, and with it what it has begun.
+    if (isSilence(error)) broken = error;
+    else {
+      await client.query('ROLLBACK').catch((lost) => {
+        broken = lost;
+      });
+    }
     if (error instanceof Refusal) throw error;
     // Whatever the work made of it: without its connection it could not succeed.
     if (broken) throw new Outage(error, { atWork: hasBegun });

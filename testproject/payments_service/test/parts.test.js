@@ -5,11 +5,14 @@ const { generateKeyPairSync, sign } = require('node:crypto');
 const { once } = require('node:events');
 const http = require('node:http');
 const { test } = require('node:test');
+const { Client } = require('pg');
 const { Bugs } = require('../src/bugs');
+const { Outage } = require('../src/errors');
 const { fingerprint, readKey } = require('../src/idempotency');
 const { Verifier } = require('../src/identity');
 const { asAscii } = require('../src/outbox');
 const { createServer } = require('../src/server');
+const { inTransaction } = require('../src/store');
 
 test('a payload is ASCII, and the same JSON', () => {
   const payload = { name: 'ä 😀 \u007f' };
@@ -145,4 +148,20 @@ test('a server that is to end lets go of who keeps asking', { timeout: 60_000 },
 
   assert.equal((await answered).headers.connection, 'close');
   await ended; // Or the time runs out.
+});
+
+test('a database that says nothing is away, and its connection is let go', async () => {
+  const silent = new Client({ query_timeout: 1 }); // Connected to nothing.
+  const released = [];
+  const pool = {
+    connect: async () => ({
+      query: async (text) => (text === 'SELECT 1' ? silent.query(text) : {}),
+      release: (broken) => released.push(broken instanceof Error),
+    }),
+  };
+
+  const asked = inTransaction(pool, (client) => client.query('SELECT 1'));
+
+  await assert.rejects(asked, (error) => error instanceof Outage && error.atWork);
+  assert.deepEqual(released, [true]);
 });
