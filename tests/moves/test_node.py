@@ -67,8 +67,8 @@ class Monolith:
 class Service:
     """The running service, with a database of its own."""
 
-    def __init__(self, alias: str, port: int, url: str) -> None:
-        self.alias, self.port = alias, port
+    def __init__(self, alias: str, port: int, url: str, log: Path) -> None:
+        self.alias, self.port, self.log = alias, port, log
         self._connection = pika.BlockingConnection(pika.URLParameters(url))
         self.channel = self._connection.channel()
 
@@ -138,7 +138,7 @@ def service(make_db, vhost, payments_service, tmp_path: Path) -> Iterator[Servic
         COPIES="1",
         PORT=str(port),
     ) as running:
-        service = Service(alias, port, vhost.url)
+        service = Service(alias, port, vhost.url, log)
 
         def is_consuming() -> bool:
             assert running.poll() is None, log.read_text()
@@ -194,3 +194,14 @@ def test_who_may_pay_is_asked_of_the_copy(monolith, service):
     service.send(monolith.events())
     wait_for(lambda: service.is_like(monolith))
     assert service.pay(71, "10.00") == 400
+
+
+def test_an_event_is_kept_whatever_error_the_database_has(monolith, service):
+    User.objects.using(monolith.alias).create(username="ada")
+    run(service.alias, "ALTER TABLE payments_service_user RENAME TO elsewhere")
+
+    service.send(monolith.events())
+    wait_for(lambda: "waits" in service.log.read_text())
+    run(service.alias, "ALTER TABLE elsewhere RENAME TO payments_service_user")
+
+    wait_for(lambda: service.is_like(monolith))

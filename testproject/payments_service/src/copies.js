@@ -2,7 +2,9 @@
 
 // Copies of the monolith's users, by docs/reference/moves.md of django-strangler: each
 // event has a row's state, and a greater position is a later one.
+const { DatabaseError } = require('pg');
 const { Consumer } = require('./consuming');
+const { Outage } = require('./errors');
 const { inTransaction } = require('./store');
 
 const QUEUE = 'payments-copies';
@@ -41,6 +43,15 @@ function apply(client, type, { id, position, row }) {
   );
 }
 
+/**
+ * Nobody asks again for a copy: whatever the database says, its event waits for better days.
+ *
+ * Without `atWork`, as what returns to the queue too often is dropped.
+ */
+const waits = (error) => {
+  throw error instanceof Outage || error instanceof DatabaseError ? new Outage(error) : error;
+};
+
 const copies = ({ url, pool }) =>
   new Consumer({
     url,
@@ -48,7 +59,7 @@ const copies = ({ url, pool }) =>
     types: Object.keys(COPIES),
     handle: ({ content, properties: { type } }) => {
       const payload = JSON.parse(content);
-      return inTransaction(pool, (client) => apply(client, type, payload));
+      return inTransaction(pool, (client) => apply(client, type, payload)).catch(waits);
     },
   });
 
