@@ -22,6 +22,7 @@ from payments.models import LedgerEntry, Payment
 from users.models import User
 
 from django_strangler.models import OutboxEvent
+from django_strangler.moves.models import Gate
 from django_strangler.sagas.messages import Address
 from tests.end_to_end.processes import process, python
 from tests.services.databases import database_url
@@ -101,25 +102,35 @@ def alias(make_db: Callable[..., str]) -> str:
     return make_db("postgresql")
 
 
+def through(proxy: Proxy, alias: str) -> str:
+    direct = urlsplit(database_url(alias))
+    place = direct.netloc.rpartition("@")[0] + f"@127.0.0.1:{proxy.port}"
+    return direct._replace(netloc=place).geturl()
+
+
 @pytest.fixture
-def service(
+def start(
     alias, vhost, payments_service, postgresql, make_proxy, tmp_path
-) -> Iterator[Service]:
+) -> Iterator[Callable[..., Service]]:
     if vhost.prefix:
         pytest.skip("the service's queue needs a vhost of its own")
     buyer = User.objects.using(alias).create(username="ada", email="ada@example.com")
     connection = pika.BlockingConnection(pika.URLParameters(vhost.url))
     proxy, log = make_proxy(postgresql), tmp_path / "service.log"
-    direct = urlsplit(database_url(alias))
-    place = direct.netloc.rpartition("@")[0] + f"@127.0.0.1:{proxy.port}"
-    with process(
-        ["node", "src/main.js"],
-        log,
-        folder=payments_service,
-        DATABASE_URL=direct._replace(netloc=place).geturl(),
-        BROKER_URL=vhost.url,
-        PORT=str(free_port()),
-    ) as running:
+    stack = contextlib.ExitStack()
+
+    def start(**environment: str) -> Service:
+        running = stack.enter_context(
+            process(
+                ["node", "src/main.js"],
+                log,
+                folder=payments_service,
+                DATABASE_URL=through(proxy, alias),
+                BROKER_URL=vhost.url,
+                PORT=str(free_port()),
+                **environment,
+            )
+        )
 
         def is_consuming() -> bool:
             assert running.poll() is None, log.read_text()
@@ -130,8 +141,16 @@ def service(
 
         wait_for(is_consuming, 90)
         channel = connection.channel()
-        yield Service(vhost.url, alias, buyer, running, channel, proxy, log)
+        return Service(vhost.url, alias, buyer, running, channel, proxy, log)
+
+    with stack:
+        yield start
     connection.close()
+
+
+@pytest.fixture
+def service(start: Callable[..., Service]) -> Service:
+    return start()
 
 
 def address(step: str = "authorise", **options: Any) -> Address:
@@ -280,6 +299,36 @@ def test_a_command_that_costs_its_connection_lets_others_pass(service):
     service.finish()
     assert service.payments() == [("order-17", COMPLETED)]
     assert service.booked() == 1
+
+
+def move_to(other: str, service: Service) -> None:
+    Gate.objects.using(service.alias).create(move="payments", closed=True)
+    Gate.objects.using(other).create(move="payments", closed=False)
+    service.alias = other
+
+
+def test_commands_follow_the_tables_while_users_stay(start, make_db):
+    other = make_db("postgresql")
+    service = start(MOVED_TO_URL=database_url(other))
+    move_to(other, service)
+
+    reply = service.ask(AUTHORISE, address())
+
+    assert reply["outcome"] == "done"
+    assert service.payments() == [("order-17", "pending")]
+
+
+def test_it_begins_while_a_database_is_away(start, make_db, make_proxy, postgresql):
+    other, proxy = make_db("postgresql"), make_proxy(postgresql)
+    proxy.refuse()
+    service = start(MOVED_TO_URL=through(proxy, other))
+    assert service.ask(AUTHORISE, address())["outcome"] == "done"
+
+    proxy.heal()
+    move_to(other, service)
+
+    assert service.ask(AUTHORISE, address(), order=18)["outcome"] == "done"
+    assert service.payments() == [("order-18", "pending")]
 
 
 def test_an_order_over_the_monolith_and_the_service(service, tmp_path):

@@ -2,10 +2,12 @@
 
 // What sagas ask of the payments: commands from RabbitMQ, each one transaction.
 const { Consumer } = require('./consuming');
+const { Outage } = require('./errors');
 const payments = require('./payments');
 const { take } = require('./sagas');
 
 const QUEUE = 'payments-commands';
+const NOT_MADE = '42P01'; // A table is missing: see main.js, which goes on making ours.
 
 const referenceOf = ({ order }) => `order-${order}`;
 
@@ -17,10 +19,10 @@ async function idOf(client, payload) {
 }
 
 /** A payment that waits: who has it can complete it, or let it fail. */
-async function authorise(client, payload) {
+async function authorise(client, payload, users) {
   const { buyer: user, amount, currency = 'EUR' } = payload;
   const body = JSON.stringify({ user, amount, currency, reference: referenceOf(payload) });
-  const made = await payments.create(client, body);
+  const made = await payments.create(client, body, users);
   return { payment: made.body.id };
 }
 
@@ -45,9 +47,15 @@ const commands = ({ url, homes }) =>
     url,
     queue: QUEUE,
     types: Object.keys(COMMANDS),
-    handle: ({ content, properties: { messageId: id, headers, type } }) => {
+    handle: async ({ content, properties: { messageId: id, headers, type } }) => {
       const payload = JSON.parse(content);
-      return homes.write((client) => take(client, { id, headers, payload }, COMMANDS[type]));
+      const { direction, work } = COMMANDS[type];
+      const asked = { direction, work: (...given) => work(...given, homes.users) };
+      try {
+        await homes.write((client) => take(client, { id, headers, payload }, asked));
+      } catch (error) {
+        throw error.code === NOT_MADE ? new Outage(error) : error;
+      }
     },
   });
 

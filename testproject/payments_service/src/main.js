@@ -1,5 +1,6 @@
 'use strict';
 
+const { setTimeout: sleep } = require('node:timers/promises');
 const { Bugs } = require('./bugs');
 const { commands } = require('./commands');
 const copies = require('./copies');
@@ -8,6 +9,21 @@ const { Verifier } = require('./identity');
 const { migrate } = require('./sagas');
 const { createServer } = require('./server');
 const { openPool } = require('./store');
+
+const PAUSE = 1000; // Milliseconds between two tries to make tables.
+
+/** Make the tables, however long the database is away: what needs none goes on meanwhile. */
+async function make(migrate, pool, signal) {
+  while (!signal.aborted) {
+    try {
+      await migrate(pool);
+      return;
+    } catch (error) {
+      console.error(`PostgreSQL: ${error.message}; trying again`);
+    }
+    await sleep(PAUSE, null, { signal }).catch(() => {});
+  }
+}
 
 async function main(env) {
   const urls = [env.DATABASE_URL, env.MOVED_TO_URL].filter((url, n) => n === 0 || url);
@@ -26,12 +42,13 @@ async function main(env) {
   });
   const [pool] = homes.pools; // Copies of users are where users are asked for.
   const about = { url: env.BROKER_URL, pool, homes };
-  const consumers = [
-    ...(env.BROKER_URL ? [commands(about)] : []),
-    ...(env.BROKER_URL && env.COPIES === '1' ? [copies.copies(about)] : []),
-  ];
+  const ofSagas = env.BROKER_URL ? [commands(about)] : [];
+  const ofCopies = env.BROKER_URL && env.COPIES === '1' ? [copies.copies(about)] : [];
+  const consumers = [...ofSagas, ...ofCopies];
+  const stopping = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.once(signal, () => {
+      stopping.abort();
       // What is in hand is finished; idle connections are closed.
       server.close(async () => {
         await Promise.all(consumers.map((consumer) => consumer.stop()));
@@ -40,11 +57,18 @@ async function main(env) {
       server.closeIdleConnections();
     });
   }
-  if (env.COPIES === '1') await copies.migrate(pool);
-  if (consumers.length) {
-    await Promise.all(homes.pools.map(migrate));
-    await Promise.all(consumers.map((consumer) => consumer.run()));
-  }
+  const run = (some) => Promise.all(some.map((consumer) => consumer.run()));
+  const copying = async () => {
+    if (env.COPIES === '1') await make(copies.migrate, pool, stopping.signal);
+    await run(ofCopies);
+  };
+  const commanding = async () => {
+    if (ofSagas.length === 0) return;
+    // One database is enough to begin with; a command for the other one waits.
+    await Promise.race(homes.pools.map((each) => make(migrate, each, stopping.signal)));
+    await run(ofSagas);
+  };
+  await Promise.all([copying(), commanding()]);
 }
 
 main(process.env).catch((error) => {
