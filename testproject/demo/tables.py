@@ -50,7 +50,7 @@ class Tables:
         """Nobody wants to go back."""
         if not self.is_busy and (said := self._typed("finish")) is not None:
             self.said = said
-        self._mover.stop()
+            self._mover.stop()  # Until then somebody may want to go back.
 
     def close(self) -> None:
         self._is_over.set()

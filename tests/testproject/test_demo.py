@@ -8,10 +8,13 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable
+from unittest.mock import Mock
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor
 
 import pytest
+from demo.tables import Tables
+from django.core.management import CommandError
 
 from tests.services.ports import free_port
 from tests.services.processes import started
@@ -93,6 +96,18 @@ def client_of_the_demo(settings, monkeypatch, tmp_path):
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "demo"]
     settings.ROOT_URLCONF = "demo.urls"
     return Client(enforce_csrf_checks=True, headers={"host": "127.0.0.1"})
+
+
+@pytest.mark.parametrize(("refusal", "stops"), [(CommandError("No."), 0), (None, 1)])
+def test_the_mover_goes_on_if_finish_is_refused(refusal, stops, monkeypatch):
+    finish, mover = Mock(side_effect=refusal), Mock()
+    monkeypatch.setattr("demo.tables.call_command", finish)
+    tables = Tables(mover)
+
+    tables.finish()
+
+    assert finish.call_args.args == ("strangler_moves", "finish", "payments")
+    assert mover.stop.call_count == stops
 
 
 @pytest.mark.slow
