@@ -7,6 +7,8 @@ from datetime import timedelta
 
 from django.db import router
 
+from django_strangler.exceptions import StranglerError
+
 from .models import AbstractIdempotentRequest, IdempotentRequest, kept_in
 
 BATCH = 1000
@@ -19,13 +21,19 @@ def prune(database: str | None = None, *, batch: int = BATCH) -> Iterator[int]:
     One that is started, or whose outcome is unknown, stays until a person has looked.
     """
     for model in kept_in():
-        if model is IdempotentRequest:
-            alias = database or str(router.db_for_write(model))
-        else:
-            # Perhaps they are on a move, and nobody may ask where to write.
-            alias = str(router.db_for_read(model))
+        is_ours = model is IdempotentRequest
+        alias = database if database and is_ours else _home(model)
         if database in (None, alias):
             yield from _prune(model, alias, batch)
+
+
+def _home(model: type[AbstractIdempotentRequest]) -> str:
+    try:
+        return str(router.db_for_write(model))
+    except StranglerError:
+        # They are on a move, and are written inside of moves.atomic only. It says where
+        # the truth is; elsewhere that may be a replica.
+        return str(router.db_for_read(model))
 
 
 def _prune(

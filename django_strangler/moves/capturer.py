@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from django.apps import apps
 from django.db import models
 
 from django_strangler.announcing import Announcer
@@ -26,7 +25,7 @@ from django_strangler.outbox.publishing import publish_events
 
 from . import counts
 from .beginning import Say, patiently
-from .capturing import Capture
+from .capturing import Capture, model_of
 from .checking import Obstacle, granted
 from .conf import settings
 from .declaring import move_of
@@ -40,19 +39,19 @@ logger = logging.getLogger("django_strangler.moves")
 
 LOOK = 0.2
 AHEAD = 10_000  # Pending events: copying waits until relays have sent some.
-PREFIX = "strangler_capture"
 
 
 def side(capture: Capture) -> DatabaseSide:
-    """Where it is captured, with triggers of its own."""
+    """Where it is captured, with triggers of its own, also beside another capture."""
     found = side_of(capture.name, capture.source)
-    found.prefix = PREFIX
+    # No name has a dot: what comes after it is the table.
+    found.prefix = f"strangler_capture_{capture.name}."
     return found
 
 
 def _model(capture: Capture) -> type[models.Model]:
     try:
-        return apps.get_model(capture.model)
+        return model_of(capture)
     except LookupError as error:
         raise MoveRefused(
             f"The capture {capture.name!r} is of {capture.model}, which is no model: "
@@ -61,7 +60,14 @@ def _model(capture: Capture) -> type[models.Model]:
 
 
 def check(capture: Capture) -> Iterator[Obstacle]:
-    """What is in its way."""
+    """What is in its way before it begins."""
+    here, table = side(capture), _model(capture)._meta.db_table
+    yield from look(capture)
+    yield from granted(here, here.lacking([table]))
+
+
+def look(capture: Capture) -> Iterator[Obstacle]:
+    """The same while it is on: who follows it needs fewer rights."""
     model, here = _model(capture), side(capture)
     table, pk = model._meta.db_table, model._meta.pk
     tables = set(here.connection.introspection.table_names())
@@ -80,10 +86,17 @@ def check(capture: Capture) -> Iterator[Obstacle]:
         )
     if pk is None or here.key(table) != (pk.column,):
         yield Obstacle(text=f"{table} has no primary key of one column.")
+    known = {each.attname: each for each in model._meta.concrete_fields}
     for name in capture.fields:
-        if name not in {each.attname for each in model._meta.concrete_fields}:
+        if name not in known:
             yield Obstacle(text=f"{capture.model} has no field {name}.")
-    if (move := move_of(capture.label)) is not None:
+        elif known[name] not in model._meta.local_concrete_fields:
+            yield Obstacle(
+                text=f"The field {name} is in the table of a parent of {model.__name__}"
+                f", and what changes there is not seen in {table}.",
+                todo=f"Leave it out, and capture {known[name].model._meta.label}.",
+            )
+    if (move := move_of(model._meta.label_lower)) is not None:
         yield Obstacle(
             text=f"{table} is on the move {move.name!r}: written elsewhere after a "
             "switch, it would leave no event.",
@@ -91,7 +104,6 @@ def check(capture: Capture) -> Iterator[Obstacle]:
         )
     for text in here.obstacles([table]):
         yield Obstacle(text=text)
-    yield from granted(here, here.lacking([table]))
 
 
 def begin(capture: Capture, say: Say = lambda text: None) -> None:
@@ -106,15 +118,15 @@ def begin(capture: Capture, say: Say = lambda text: None) -> None:
     if not here.is_installed(table):
         patiently(lambda: here.install(table, capture.label, here.key(table)), say)
         say(f"Marks are on {table} in {here.alias!r}.")
+    anew = {
+        "stage": Stage.COPYING,
+        "progress": {"after": None, "rows": 0},
+        "started_at": DatabaseNow(),
+        "copied_at": None,
+    }
     states = MoveState.objects.using(capture.source)
-    states.update_or_create(
-        name=capture.name,
-        defaults={
-            "stage": Stage.COPYING,
-            "progress": {"after": None, "rows": 0},
-            "started_at": DatabaseNow(),
-            "copied_at": None,
-        },
+    _between_pages(
+        here, lambda: states.update_or_create(name=capture.name, defaults=anew), say
     )
 
 
@@ -123,9 +135,20 @@ def end(capture: Capture, say: Say = lambda text: None) -> None:
     here, table = side(capture), _model(capture)._meta.db_table
     patiently(lambda: here.uninstall(table), say)
     states = MoveState.objects.using(capture.source).filter(name=capture.name)
-    states.update(stage=Stage.ABANDONED)
+    _between_pages(here, lambda: states.update(stage=Stage.ABANDONED), say)
     here.forget_marks()
     say(f"Nothing is left on {table} in {here.alias!r}.")
+
+
+def _between_pages(here: DatabaseSide, do: Callable[[], object], say: Say) -> None:
+    """Change the books when no page is under way, which would write them back."""
+
+    def alone() -> None:
+        with here.busy(), here.writing():
+            here.locked()
+            do()
+
+    patiently(alone, say)
 
 
 def status(capture: Capture) -> Status:
@@ -151,14 +174,16 @@ def find(capture: Capture) -> Iterator[Finding]:
     now = status(capture)
     if now.stage in (NOT_BEGUN, "stopped"):
         return
-    troubles = []
+    troubles = [Finding(Level.TROUBLE, each.text, each.todo) for each in look(capture)]
     here, table = side(capture), _model(capture)._meta.db_table
     if not here.is_installed(table):
         troubles.append(
             Finding(
                 Level.TROUBLE,
                 f"Triggers on {table} in {here.alias!r} are missing or disabled.",
-                f"manage.py strangler_moves capture {capture.name}",
+                f"manage.py strangler_moves capture {capture.name}. What was deleted "
+                "meanwhile has left no event: when all is published anew, readers "
+                "delete copies whose position is lower than the first one of that.",
             )
         )
     if now.lag > settings().lag:
@@ -166,7 +191,8 @@ def find(capture: Capture) -> Iterator[Finding]:
             Finding(
                 Level.TROUBLE,
                 f"The capture {capture.name} is {now.lag:.0f} s behind.",
-                "See that a mover runs: manage.py strangler_moves run",
+                "See that a mover runs: manage.py strangler_moves run. If one does, "
+                "its log says what it cannot publish.",
             )
         )
     yield from troubles or [Finding(Level.FINE, f"{capture.name}: {now.stage}.")]

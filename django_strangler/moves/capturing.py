@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.apps import apps
+from django.db import models
+
 from django_strangler import conf, extending
 from django_strangler.events import Event
 from django_strangler.outbox.encoding import encode
@@ -96,6 +99,12 @@ def capture(
         )
     captures[made.name] = made
     return made
+
+
+def model_of(capture: Capture) -> type[models.Model]:
+    """The model that has the table; a proxy has none of its own."""
+    model = apps.get_model(capture.model)
+    return model._meta.concrete_model or model
 
 
 def find_capture(name: str) -> Capture:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from django.db import connections
+
 from django_strangler import domains
 from django_strangler.clock import DatabaseNow
 from django_strangler.outbox.models import (
@@ -14,11 +16,12 @@ from django_strangler.outbox.models import (
     outbox_alias,
 )
 
-from .declaring import Move
+from .capturing import captures, model_of
+from .declaring import Move, move_of
 from .directions import Direction, direction_of, sides, ways_between
 from .exceptions import InvalidMove
 from .models import ON, MoveState
-from .sides import DatabaseSide
+from .sides import DatabaseSide, side_of
 from .sides.base import GATE, MARK, SIDE
 from .values import fits
 from .ways import Way
@@ -37,6 +40,31 @@ class Obstacle:
 
 def check(move: type[Move]) -> list[Obstacle]:
     """All that is to be seen from outside, whether the move has begun or not."""
+    return [*seen(move), *captured(move)]
+
+
+def captured(move: type[Move], *, home: str = "") -> Iterator[Obstacle]:
+    """Captures that are on: after a switch to ``home`` no more events would come."""
+    for each in captures.values():
+        try:
+            is_moved = move_of(model_of(each)._meta.label_lower) is move
+        except LookupError:
+            continue  # There is no such model, so it has not begun.
+        if not is_moved or each.source == home or each.source not in connections:
+            continue
+        states = MoveState.objects.using(each.source).on().filter(name=each.name)
+        books = MoveState._meta.db_table
+        if side_of(each.name, each.source).exists(books) and states.exists():
+            yield Obstacle(
+                text=f"{each.model} is captured by {each.name!r}: written elsewhere "
+                "after a switch, it would leave no event.",
+                todo=f"Run: manage.py strangler_moves capture {each.name} --stop. "
+                "Capture it where it lives, when the move is finished.",
+            )
+
+
+def seen(move: type[Move]) -> list[Obstacle]:
+    """What is wrong with the tables themselves: a mover stands still then."""
     try:
         legacy, modern = sides(move)
         if lacking := list(missing(move, legacy, modern)):

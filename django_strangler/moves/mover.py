@@ -119,7 +119,7 @@ class Mover:
             LEGACY: ways_between(self.move, legacy, modern),
             MODERN: ways_between(self.move, modern, legacy),
         }
-        errors = [each for each in checking.check(self.move) if each.is_error]
+        errors = [each for each in checking.seen(self.move) if each.is_error]
         if errors:
             raise MoveRefused(f"{errors[0].text} {errors[0].todo}".rstrip())
         self._closely_at = self._now() + LOOK_CLOSELY

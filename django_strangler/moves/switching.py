@@ -84,6 +84,7 @@ def refusals(
     if not resumed:
         # The survey takes its time, and code does not change meanwhile.
         obstacles += [*checking.unnumbered(direction.ways)]
+        obstacles += checking.captured(direction.move, home=direction.target.alias)
         obstacles += checking.tied(direction.move)
         if not without_relay:
             obstacles += checking.undrained(direction.move, direction.target.alias)

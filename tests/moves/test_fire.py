@@ -20,6 +20,7 @@ from payments.models import Payment, Refund
 
 from django_strangler.databases import is_transient
 from django_strangler.moves import atomic, using
+from django_strangler.moves.conf import settings
 from django_strangler.moves.directions import direction_of
 from django_strangler.moves.models import Mover as MoverRow
 from django_strangler.moves.mover import run as run_movers
@@ -254,6 +255,7 @@ def test_a_long_transaction_delays_the_switch_and_nobody_else(one_kind, monkeypa
         pair.switch("modern")
         letting.join()
         assert went_on
+        assert max(asked) <= settings().lock
         thread.join()
         at = len(writers.waits)
         wait_for(lambda: len(writers.waits) > at + 20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.db import router
 from django.urls import reverse
 from payments.models import LedgerEntry, Payment, PaymentRequest, Refund
 from users.models import User
@@ -13,6 +14,7 @@ from django_strangler.clock import DatabaseNow
 from django_strangler.http_idempotency.models import IdempotentRequest
 from django_strangler.http_idempotency.retention import prune
 from django_strangler.http_idempotency.testing import assert_idempotent
+from django_strangler.moves import OutsideMove
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -104,3 +106,29 @@ def test_without_a_key_they_do_as_before(client, payment):
     answers = [client.post(url).status_code for _ in range(2)]
 
     assert answers == [200, 409]
+
+
+def test_they_are_forgotten_where_they_are_written(client, payment, monkeypatch):
+    url = reverse("payments:complete", kwargs={"payment_id": payment.pk})
+    client.post(url, headers={"Idempotency-Key": "k-1"})
+    PaymentRequest.objects.update(expires_at=DatabaseNow(-1))
+    monkeypatch.setattr(router, "db_for_read", lambda model, **hints: "replica")
+
+    assert sum(prune()) == 1
+
+
+def test_while_they_move_they_are_forgotten_where_they_are_read(
+    client, payment, monkeypatch
+):
+    url = reverse("payments:complete", kwargs={"payment_id": payment.pk})
+    client.post(url, headers={"Idempotency-Key": "k-1"})
+    PaymentRequest.objects.update(expires_at=DatabaseNow(-1))
+
+    def refuse(model, **hints):
+        if model is PaymentRequest:
+            raise OutsideMove("It is on a move.")
+        return "default"
+
+    monkeypatch.setattr(router, "db_for_write", refuse)
+
+    assert sum(prune()) == 1

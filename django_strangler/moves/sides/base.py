@@ -95,7 +95,7 @@ class DatabaseSide(ABC):
     """One database of a move, on this thread's connection."""
 
     kind: ClassVar[str]
-    prefix = "strangler_move"  # Of triggers.
+    prefix = "strangler_move_"  # Of triggers.
     at_once: ClassVar[int] = 1000  # Keys in a statement; rows half as many.
 
     def __init__(self, move: str, connection: BaseDatabaseWrapper) -> None:
@@ -381,9 +381,9 @@ class DatabaseSide(ABC):
 
     def trigger(self, table: str, event: str) -> str:
         """A trigger's name: it says what it belongs to."""
-        name = f"{self.prefix}_{table}"
+        name = f"{self.prefix}{table}"
         if len(name) > 50:
-            name = f"{name[:40]}_{crc32(table.encode()):08x}"
+            name = f"{name[:40]}_{crc32(name.encode()):08x}"
         return f"{name}_{event}"
 
     # What a database is like
