@@ -52,6 +52,11 @@ class Terminal:
         self.process.wait(PATIENCE)
 
 
+def _as_in_a_terminal() -> None:
+    """Ctrl-C ends it, also if these tests run in the background, which ignores that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Session:
     folder: Path  # Where the reader is.
@@ -138,6 +143,7 @@ class Session:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
+                preexec_fn=_as_in_a_terminal,
             )
         terminal = Terminal(fence, process, output)
         self.terminals[self.folder, command] = terminal
