@@ -186,8 +186,9 @@ def test_it_can_be_told_to_take_them_all_the_same(db, broker, registry, consume)
     beside(db, broker, "audit payment.*")
     running = consume(given={"beside_newer": True})
     wait_for(lambda: running.consumer._row.lacking("payment.completed"))
-    broker.publish()
+    published = broker.publish()
     wait_for(lambda: running.totals.handled == 1)
+    assert entries(db) == {("old", published)}
 
 
 def test_a_consumer_is_for_the_subscribers_that_are_named(

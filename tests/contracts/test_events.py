@@ -422,3 +422,5 @@ def test_validating_can_be_switched_off(world, validated, settings):
 
     with transaction.atomic():
         publish_event(TYPE, {})
+
+    assert OutboxEvent.objects.get().type == TYPE
