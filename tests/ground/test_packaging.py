@@ -7,6 +7,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from email import message_from_string
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,23 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert files <= names
+
+
+def test_an_index_page_leads_to_what_there_is(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+    shown = message_from_string(archive.read(name).decode())
+
+    addresses = [each.partition(", ") for each in shown.get_all("Project-URL")]
+    assert {name for name, _, _ in addresses} >= {"Documentation", "Source", "Issues"}
+    pages = [url for _, _, url in addresses if "/main/" in url]
+    pages += re.findall(r"\]\((?!#)([^)]+)\)", shown.get_payload())
+    assert len(pages) > 20
+    for page in pages:
+        address, is_ours, path = page.partition("/django-strangler/django-strangler/")
+        assert address.startswith("https://"), page
+        if is_ours:
+            assert (ROOT / re.sub(r"^(blob/)?main/", "", path)).exists(), page
 
 
 def test_the_wheel_brings_only_what_it_needs(python):
