@@ -298,6 +298,7 @@ def downtime(history: History) -> list[str]:
 
 
 LAST = 3.0  # Seconds of the run, in which nobody is hurt any more.
+BURST = 0.03  # Of those, legacy may answer what the route's MAX_IN_FLIGHT kept out.
 FLAGS = ("notifications-v2", "payments-v2")
 
 
@@ -323,7 +324,7 @@ def end(history: History) -> list[str]:
     if not served:
         found.append("In the end nobody asked for payments.")
     legacy = sum(each["side"] != "modern" for each in served)
-    if legacy:
+    if legacy > BURST * len(served):
         found.append(
             f"In the end {legacy} of {len(served)} were not served by the modern side."
         )

@@ -41,6 +41,9 @@ def _kill(role: str) -> Act:
         member = _one(stage, role, chance)
         member.kill()
         stage.fill()
+        if role in stage.ports:
+            # The fault lasts until its successor works: starting takes its share, too.
+            stage.answers(role, member.place)
         return f"pid {member.process.pid} is dead"
 
     return kill

@@ -222,6 +222,14 @@ def test_a_control_run_moves_nothing():
     assert judge(history).troubles == []
 
 
+def test_a_burst_beyond_what_the_route_lets_through_is_none_of_its_end():
+    history = a_good_history()
+    history.tries += [dict(history.tries[-1]) for _ in range(60)]
+    let_legacy_serve(history)
+
+    assert judge(history).troubles == []
+
+
 def test_nobody_waits_much_longer_than_in_the_control_run():
     history, control = a_good_history(), a_good_history()
     history.tries *= 3  # Enough for a p99.
