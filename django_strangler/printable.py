@@ -1,4 +1,4 @@
-"""Text from outside, as a terminal and a plain-text log may show it."""
+"""Text as a terminal and a plain-text log may show it: escaped, and with counts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ def printable(text: object, *, keep: str = "", most: int = 0) -> str:
         each if each.isprintable() or each in keep else ascii(each)[1:-1]
         for each in text
     )
+
+
+def how_many(count: int, noun: str, plural: str = "") -> str:
+    """As in ``1 event`` and ``2,000 events``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def are(count: int, noun: str, plural: str = "") -> str:
+    """As in ``1 event is`` and ``2,000 events are``."""
+    return f"{how_many(count, noun, plural)} {'is' if count == 1 else 'are'}"
+
+
+def times(count: int) -> str:
+    """As in ``once`` and ``2 times``."""
+    return "once" if count == 1 else f"{count:,} times"
 
 
 class PlainTracebacks(logging.Filter):

@@ -12,7 +12,7 @@ Prune: TypeAlias = Callable[["str | None"], Iterator[int]]
 
 
 def register(what: str, prune: Prune) -> None:
-    """Let this be pruned; ``what`` follows on a number: "handled events forgotten"."""
+    """Let this be pruned; ``what`` comes before a count: "handled events deleted"."""
     _prunes[what] = prune
 
 

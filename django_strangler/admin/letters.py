@@ -22,6 +22,7 @@ from django.utils.dateparse import parse_datetime
 from django_strangler.exceptions import StranglerError
 from django_strangler.inbox.models import ConsumerProcess
 from django_strangler.outbox.models import OutboxEvent
+from django_strangler.printable import how_many
 
 from . import asking
 
@@ -136,7 +137,7 @@ class DeadLetterPages(_ModelAdmin):
                     request, "There are no such letters any more.", messages.WARNING
                 )
                 return HttpResponseRedirect(back)
-            what = _letters(found[0].count)
+            what = how_many(found[0].count, "dead letter")
             return asking.ask(
                 self.admin_site,
                 request,
@@ -149,7 +150,9 @@ class DeadLetterPages(_ModelAdmin):
                 is_harmful=act is DISCARD,
             )
         done = self._settle(request, queue, key, act)
-        self.message_user(request, f"{_letters(done)} of {queue}: {act.done}.")
+        self.message_user(
+            request, f"{how_many(done, 'dead letter')} of {queue}: {act.done}."
+        )
         return HttpResponseRedirect(back)
 
     def _settle(
@@ -175,7 +178,8 @@ class DeadLetterPages(_ModelAdmin):
             content_type=ContentType.objects.get_for_model(OutboxEvent),
             object_repr=f"dead letters of {queue}"[:200],
             action_flag=act.flag,
-            change_message=f"{act.name}: {_letters(done)} of {queue}, {': '.join(key)}",
+            change_message=f"{act.name}: {how_many(done, 'dead letter')} of {queue}, "
+            f"{': '.join(key)}",
         )
         return done
 
@@ -212,10 +216,6 @@ def _look(queue: str) -> tuple[list[Group], bool]:
 
 def _key(letter: DeadLetter) -> tuple[str, str, str]:
     return letter.reason, letter.type, letter.kind_of_error
-
-
-def _letters(count: int) -> str:
-    return f"{count:,} dead letter{'' if count == 1 else 's'}"
 
 
 def _query(queue: str) -> str:

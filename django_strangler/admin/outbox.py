@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_strangler.inbox.models import ConsumerProcess
 from django_strangler.outbox.models import OutboxEvent
+from django_strangler.printable import times
 
 from . import bounded
 from .actions import CANCEL, DISCARD, REPLAY, ReplayAndDiscard
@@ -176,8 +177,7 @@ class OutboxEventAdmin(DeadLetterPages, ReplayAndDiscard):
         if event.state == "parked":
             return event.parked_reason
         if event.state == "pending" and event.attempts:
-            times = "once" if event.attempts == 1 else f"{event.attempts} times"
-            return f"refused {times}"
+            return f"refused {times(event.attempts)}"
         return "delayed" if event.state == "pending" and event.available_at else ""
 
     @admin.display(description=_("size"))

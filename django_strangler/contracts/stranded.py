@@ -17,6 +17,7 @@ from django_strangler.events import Event, new_id
 from django_strangler.exceptions import StranglerError
 from django_strangler.inbox.dead_letters import Selection, letters
 from django_strangler.models import ConsumerProcess, OutboxEvent
+from django_strangler.printable import how_many
 
 from .fitting import misfit
 from .needs import Need
@@ -64,7 +65,8 @@ def _letters(type: str, needs: list[Need], queues: set[str]) -> Iterator[str]:
                 for each in letters(queue, Selection(type=type))
             ]
         if found:
-            yield f"{len(found)} dead letters of {name}{_unread(found[:MOST], needs)}"
+            dead = how_many(len(found), "dead letter")
+            yield f"{dead} of {name}{_unread(found[:MOST], needs)}"
 
 
 def _bound(type: str, management: str) -> Iterator[str]:

@@ -7,6 +7,8 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
+from django_strangler.printable import how_many
+
 
 class ExperimentTotal(models.Model):
     """One candidate of one experiment: how often it ran, and what came out."""
@@ -31,6 +33,11 @@ class ExperimentTotal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.experiment}: {self.candidate}"
+
+
+def differed(mismatches: int, runs: int) -> str:
+    """As the command and the board have it."""
+    return f"differed in {mismatches:,} of {how_many(runs, 'run')}"
 
 
 class Mismatch(models.Model):

@@ -14,7 +14,7 @@ from django_strangler.evidence.reading import known_sources
 from django_strangler.monitoring.board import Shown, domain_of_module
 
 from .branches import slug
-from .models import ExperimentTotal, Mismatch
+from .models import ExperimentTotal, Mismatch, differed
 from .recording import CONTROL, excused
 from .registry import Branch, branches, discover, registry
 
@@ -38,7 +38,7 @@ def experiments() -> Iterator[Shown]:
             domain=_domain(name, branch),
             name=name,
             text=(
-                f"{runs[name]:,} runs, {differ[name]:,} of them differ"
+                differed(differ[name], runs[name])
                 if runs[name]
                 else "no candidate has run"
             ),

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from django_strangler.exceptions import StranglerError
+from django_strangler.printable import how_many
 
 from . import ramps
 from .gates import Decision
@@ -150,6 +151,6 @@ def _next(ramp: ramps.Ramp, now: datetime) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         steps = value.get("steps")  # Which somebody may have broken by hand.
-        count = len(steps) if isinstance(steps, list) else "no"
-        return "held" if value.get("held_at") else f"{count} steps"
+        count = len(steps) if isinstance(steps, list) else 0
+        return "held" if value.get("held_at") else how_many(count, "step")
     return {True: "on", False: "off", None: "none"}.get(value, str(value))

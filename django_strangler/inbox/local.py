@@ -29,7 +29,7 @@ from django_strangler.brokers.base import (
 from django_strangler.conf import Settings
 from django_strangler.findings import Finding, Level
 from django_strangler.logs import fields
-from django_strangler.printable import PlainTracebacks
+from django_strangler.printable import PlainTracebacks, how_many
 
 from .decoding import Refused, envelope_of
 from .dispatch import Dispatch, Job
@@ -71,8 +71,8 @@ class LocalBroker(Broker):
     def inspect(
         cls, settings: Settings, types: Collection[str], management: str = ""
     ) -> Iterable[Finding]:
-        count = len(registry.all())
-        yield Finding(Level.FINE, f"The relay itself calls {count} subscribers")
+        count = how_many(len(registry.all()), "subscriber")
+        yield Finding(Level.FINE, f"The relay itself calls {count}")
 
     def __init__(self, urls: Sequence[str], settings: Settings) -> None:
         super().__init__(urls, settings)

@@ -20,6 +20,7 @@ from django_strangler import tracing
 from django_strangler.databases import cut
 from django_strangler.exceptions import ConsumerUnhealthy
 from django_strangler.logs import fields
+from django_strangler.printable import are
 
 from .decoding import Refused, decode
 from .dispatch import Dispatch, Job, JobT
@@ -204,9 +205,9 @@ class Crew(Generic[JobT]):
         self._hanging = [worker for worker in self._hanging if worker.is_alive()]
         if replace and len(self._hanging) >= self.size:
             raise ConsumerUnhealthy(
-                f"{len(self._hanging)} threads hang in subscribers for longer than "
-                f"{self._timeout:g} s each (HANDLER_TIMEOUT); their stacks are in the "
-                "log. Restart the process."
+                f"{are(len(self._hanging), 'thread')} hanging in subscribers for "
+                f"longer than {self._timeout:g} s each (HANDLER_TIMEOUT); the stacks "
+                "are in the log. Restart the process."
             )
 
     def join(self, deadline: float) -> None:

@@ -203,7 +203,8 @@ def _trend(
 
 
 def _days(span: timedelta) -> str:
-    return f"{span.total_seconds() / 86400:g} days"
+    days = span.total_seconds() / 86400
+    return "a day" if days == 1 else f"{days:g} days"
 
 
 def _panel(request: HttpRequest) -> Mapping[str, Any]:

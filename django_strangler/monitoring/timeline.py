@@ -11,6 +11,7 @@ from django.db.models import Q
 from django_strangler.inbox.handling import inbox_alias
 from django_strangler.inbox.models import InboxEntry
 from django_strangler.outbox.models import OutboxEvent
+from django_strangler.printable import times
 
 from .letters import Found
 
@@ -38,8 +39,7 @@ def _sending(event: OutboxEvent) -> Iterator[Moment]:
     if event.available_at:
         yield Moment(what="delayed until", at=event.available_at)
     if event.attempts:
-        times = "once" if event.attempts == 1 else f"{event.attempts} times"
-        refused = f"refused {times}:"
+        refused = f"refused {times(event.attempts)}:"
         yield Moment(what=refused, detail=event.last_error, mood="bad")
     if event.state == "confirmed":
         yield Moment(what="confirmed", at=event.confirmed_at, mood="good")
@@ -67,9 +67,8 @@ def _handling(event: OutboxEvent) -> Iterator[Moment]:
 
 def _failing(dead: Iterable[Found]) -> Iterator[Moment]:
     for each in dead:
-        times = "once" if each.times == 1 else f"{each.times} times"
         yield Moment(
-            what=f"failed {times}, a dead letter of {each.queue}:",
+            what=f"failed {times(each.times)}, a dead letter of {each.queue}:",
             detail=each.error,
             at=each.last,
             mood="bad",

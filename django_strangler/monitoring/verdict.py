@@ -14,6 +14,7 @@ from django_strangler.brokers import Cause
 from django_strangler.brokers.patterns import matches
 from django_strangler.outbox.held import UNROUTABLE
 from django_strangler.outbox.models import Pause
+from django_strangler.printable import are
 
 from .state import ConsumerState, HeldState, Parked, PauseState, State
 
@@ -125,12 +126,12 @@ def _trouble_with_age(state: State, most: float) -> Iterator[Reason]:
     if state.oldest_due is None or state.oldest_due <= most:
         return
     if not state.live_relays:
-        todo = "No relay lives: run manage.py drain_outbox"
+        todo = "No relay runs: start one with manage.py drain_outbox"
     elif state.held or state.paused:
         todo = "See first what is held or paused"
     else:
         todo = "Look at the relay's log, or run: manage.py strangler_doctor"
-    yield Reason(f"The oldest due event waits for {span(state.oldest_due)}", todo)
+    yield Reason(f"The oldest due event has waited for {span(state.oldest_due)}", todo)
 
 
 def _trouble_with_parking(state: State, within: float) -> Iterator[Reason]:
@@ -151,9 +152,8 @@ def _parked(state: State, within: float) -> Iterator[Reason]:
     if old:
         count = sum(each.count for each in old)
         more = "More than " if state.more_parked else ""
-        are = "event is" if count == 1 else "events are"
         yield Reason(
-            f"{more}{count:,} {are} parked: {_kinds(old)}",
+            f"{more}{are(count, 'event')} parked: {_kinds(old)}",
             f"Mend the cause, then run: {_replay(old)}",
         )
 
@@ -168,7 +168,8 @@ def _held(types: Sequence[HeldState]) -> Iterator[Reason]:
         )
     if len(types) > NAMED:
         yield Reason(
-            f"{len(types) - NAMED} more types are held", "Mend the first ones' cause"
+            f"{are(len(types) - NAMED, 'more type')} held",
+            "Mend the cause of the first ones",
         )
 
 
@@ -183,7 +184,7 @@ def _paused(pauses: Sequence[PauseState]) -> Iterator[Reason]:
         )
     if len(pauses) > NAMED:
         yield Reason(
-            f"{len(pauses) - NAMED} more pauses are active",
+            f"{are(len(pauses) - NAMED, 'more pause')} active",
             "They are listed in the admin",
         )
 
@@ -203,10 +204,9 @@ def wants_again(state: State, parked: Parked) -> ConsumerState | None:
 
 def again(parked: Parked, consumer: ConsumerState) -> Reason:
     """A replay would now succeed."""
-    are = "event" if parked.count == 1 else "events"
     return Reason(
-        f"{parked.count:,} {are} {parked.type!r} parked as unroutable: the queue "
-        f"{consumer.queue!r} wants them since {span(consumer.age)}",
+        f"{are(parked.count, 'event')} parked as unroutable of type {parked.type!r}, "
+        f"which the queue {consumer.queue!r} has wanted for {span(consumer.age)}",
         f"A replay would now succeed: {_replay([parked])}",
     )
 
@@ -228,9 +228,8 @@ def _due_without_a_relay(state: State) -> Iterator[Reason]:
 def _dead(letters: Mapping[str, int]) -> Iterator[Reason]:
     for queue, count in sorted(letters.items()):
         if count:
-            are = "1 dead letter is" if count == 1 else f"{count:,} dead letters are"
             yield Reason(
-                f"{are} in the queue {queue!r}",
+                f"{are(count, 'dead letter')} in the queue {queue!r}",
                 f"See why: manage.py dead_letters --queue {queue}",
             )
 
@@ -267,7 +266,7 @@ def _shown(state: State) -> str:
         parts.append(f"the oldest due for {span(state.oldest_due)}")
     live = len(state.live_relays)
     if live:
-        parts.append("1 relay lives" if live == 1 else f"{live} relays live")
+        parts.append(f"{are(live, 'relay')} running")
     if state.parked:
         more = "more than " if state.more_parked else ""
         parts.append(f"{more}{state.parked_count:,} parked")

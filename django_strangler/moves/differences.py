@@ -10,6 +10,7 @@ from django_strangler import evidence
 from django_strangler.clock import DatabaseNow
 from django_strangler.outbox.models import OutboxEvent
 from django_strangler.outbox.publishing import publish_event
+from django_strangler.printable import how_many
 
 from . import counts, syncing, verifying
 from .declaring import Move
@@ -107,8 +108,8 @@ def _write_down(move: type[Move], found: list[Found]) -> None:
                     "move": move.name,
                     "source": source_of(move.name),
                     "ground": "differences",
-                    "text": f"{len(found)} rows of {found[0].tab} are not the same "
-                    "on both sides.",
+                    "text": "Not the same on both sides: "
+                    f"{how_many(len(found), 'row')} of {found[0].tab}.",
                 },
                 using=outbox,
             )

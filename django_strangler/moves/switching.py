@@ -20,6 +20,7 @@ from django_strangler.clock import DatabaseNow
 from django_strangler.databases import is_transient
 from django_strangler.feature_flags.models import Incident
 from django_strangler.holding import Hold
+from django_strangler.printable import are, how_many
 
 from . import checking, counts, differences, syncing, verifying
 from .conf import settings
@@ -63,14 +64,14 @@ def refusals(
         )
     if number := len(differences.known(direction.move)):
         found.append(
-            f"{number} rows differ. Look at them, then run: manage.py "
+            f"{are(number, 'row')} different. Look at them, then run: manage.py "
             f"strangler_moves verify {name} --repair"
         )
     number, age = direction.source.lag()
     if age > conf.lag:
         found.append(
-            f"The other side is {age:.1f} s behind, with {number} marks to follow. "
-            "See that a mover runs: manage.py strangler_moves run"
+            f"The other side is {age:.1f} s behind, with {how_many(number, 'mark')} "
+            "to follow. See that a mover runs: manage.py strangler_moves run"
         )
     incidents = Incident.objects.using(router.db_for_write(Incident)).filter(
         source=differences.source_of(name), resumed_at=None

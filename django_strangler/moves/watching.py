@@ -16,6 +16,7 @@ from django_strangler.feature_flags.models import Guard
 from django_strangler.findings import Finding, Level
 from django_strangler.monitoring.board import Shown, domain_of_module
 from django_strangler.monitoring.panels import Panel
+from django_strangler.printable import are, how_many
 
 from . import capturer, checking, differences
 from .capturing import captures
@@ -59,7 +60,7 @@ def _of(move: type[Move], found: Status) -> Iterator[Finding]:
         troubles.append(
             Finding(
                 Level.TROUBLE,
-                f"{move.name}: {found.differing} rows differ.",
+                f"{move.name}: {are(found.differing, 'row')} different.",
                 f"manage.py strangler_moves verify {move.name} --repair",
             )
         )
@@ -86,8 +87,8 @@ def shown() -> Iterator[Shown]:
         yield Shown(
             domain=domain_of_module(move.__module__),
             name=move.name,
-            text=f"{found.stage}, {found.verified:,} rows verified",
-            hold=(f"{found.differing} rows of the move {move.name} differ.",)
+            text=f"{found.stage}, {how_many(found.verified, 'row')} verified",
+            hold=(f"In the move {move.name}, {are(found.differing, 'row')} different.",)
             if found.differing
             else (),
             left=left,

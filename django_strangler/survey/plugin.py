@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from django_strangler.printable import how_many
+
 KEY = "strangler_survey"
 
 
@@ -78,7 +80,9 @@ class Watching:
 
             seen = observed.merged(self._parts)
             observed.write(observed.path(), seen)
-            self._said = f"{len(seen.couplings)} couplings seen: {observed.path()}"
+            self._said = (
+                f"{how_many(len(seen.couplings), 'coupling')} seen: {observed.path()}"
+            )
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say where it is."""

@@ -19,6 +19,7 @@ from django_strangler.events import JSON, Event, Header, Key, key_text
 from django_strangler.exceptions import InvalidPayload
 from django_strangler.outbox.encoding import encode
 from django_strangler.outbox.models import OutboxEvent
+from django_strangler.printable import times
 
 ANYTHING: Any = object()
 AssertPublished: TypeAlias = Callable[..., Event]
@@ -198,7 +199,8 @@ def _difference(
 ) -> str:
     type = wanted["type"]
     if found:
-        return f"{type} was published {len(found)} times, not {count}:\n{_list(found)}"
+        often = times(len(found))
+        return f"{type} was published {often}, not {count}:\n{_list(found)}"
     if not events:
         return f"{type} was not published; nothing was."
     alike = [event for event in events if event.type == type]
@@ -210,7 +212,7 @@ def _difference(
     alike.sort(key=lambda event: len(_lines_of_difference(wanted, event)))
     shown = [_lines_of_difference(wanted, event) for event in alike[2::-1]]
     return (
-        f"{type} was published {len(alike)} times, never as wanted "
+        f"{type} was published {times(len(alike))}, never as wanted "
         "(- wanted, + published):\n\n" + "\n\n".join("\n".join(one) for one in shown)
     )
 

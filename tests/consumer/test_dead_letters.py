@@ -106,7 +106,7 @@ def test_a_requeued_letter_that_fails_again_counts_anew(
 def test_discarded_letters_are_gone(failing, command, broker):
     said = command("discard", "--error", "unreadable", "--no-input")
 
-    assert "1 dead letters deleted" in said
+    assert "1 dead letter deleted" in said
     assert wait_for(lambda: broker.depth(".dead") == 3)
 
 

@@ -200,7 +200,7 @@ def test_only_the_letters_that_were_listed_are_settled(
 
     said = command("discard", "--type", "payment.junk", "--no-input")
 
-    assert "1 dead letters deleted" in said
+    assert "1 dead letter deleted" in said
     _, body = dead(broker)
     assert body == b'{"amount": 100}'
 

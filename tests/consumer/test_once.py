@@ -98,7 +98,7 @@ def test_sigterm_ends_the_process_with_0_and_says_what_was_done(
         output = said(process)
 
     assert "Consuming 'receipts'" in output
-    assert "handled 1 deliveries" in output
+    assert "handled 1 delivery" in output
 
 
 def test_sigterm_lets_a_slow_subscriber_finish(postgresql_db, prepared):

@@ -41,7 +41,7 @@ def test_what_is_not_written_is_5_until_it_is(world):
     assert f"NOT WRITTEN  {world.store.root}/{TYPE}/1.0.json" in said
 
     assert world.run("write")[0] == 0
-    assert world.run("check") == (0, "1 events: 0 breaks, 0 warnings, 0 notes.\n")
+    assert world.run("check") == (0, "1 event: 0 breaks, 0 warnings, 0 notes.\n")
 
 
 def test_a_break_is_3_and_says_whom_it_hurts_and_how(broken):

@@ -78,7 +78,7 @@ def test_the_dashboard_says_that_a_replay_would_now_succeed(busy_hour, admin_cli
 
     page = text(admin_client.get(DASHBOARD))
 
-    assert "wants them since 2 min. A replay would now succeed: manage.py" in page
+    assert "has wanted for 2 min. A replay would now succeed: manage.py" in page
 
 
 @pytest.mark.django_db

@@ -85,7 +85,7 @@ def test_an_experiment_is_shown_in_the_domain_of_its_control(
         (found,) = shown.experiments()
 
     assert (found.domain, found.name) == ("payments", "total")
-    assert found.text == "1 runs, 0 of them differ"
+    assert found.text == "differed in 0 of 1 run"
     assert found.left == ()
 
 

@@ -212,6 +212,6 @@ def test_the_command_lists_and_shows_without_control_characters(capsys):
     call_command("strangler_experiments", "list", "total", "--json")
 
     out = capsys.readouterr().out
-    assert "total: candidate: 1 runs, 1 differ" in out
-    assert "value at /, 1 times" in out
+    assert "total: candidate: differed in 1 of 1 run" in out
+    assert "value at /, once" in out
     assert "\x1b" not in out

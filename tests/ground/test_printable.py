@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from django_strangler.printable import PlainTracebacks, printable
+from django_strangler.printable import PlainTracebacks, are, how_many, printable, times
 
 HOSTILE = "a\x1b[2J\r\nid: forged\x9b31m\u202egnp.exe\u2028\ud800\x00"
 
@@ -54,3 +54,14 @@ def test_a_traceback_is_printable_and_the_exception_stays():
     assert r"ValueError: a\x1b[2J\r\nid: forged" in stream.getvalue()
     assert not any(line.startswith("id:") for line in lines)
     assert seen[0].exc_info[1] is error
+
+
+def test_what_is_counted_is_said_as_people_say_it():
+    assert [how_many(count, "event") for count in (0, 1, 2000)] == [
+        "0 events",
+        "1 event",
+        "2,000 events",
+    ]
+    assert how_many(2, "delivery", "deliveries") == "2 deliveries"
+    assert [are(1, "lane"), are(2, "lane")] == ["1 lane is", "2 lanes are"]
+    assert [times(1), times(2)] == ["once", "2 times"]

@@ -60,7 +60,7 @@ def test_the_admin_s_page_has_its_panel_for_those_who_may_see_it(seen):
 
 
 def test_prune_outbox_prunes_it_as_well(seen):
-    assert "2 example things forgotten.\n" in seen["prune"]
+    assert "Example things forgotten: 2.\n" in seen["prune"]
     assert seen["left"] == 3
 
 

@@ -108,7 +108,7 @@ def test_the_prune_command_prunes_the_inbox_too():
 
     call_command("prune_outbox", stdout=out)
 
-    assert "1 handled events forgotten" in out.getvalue()
+    assert "Handled events forgotten: 1" in out.getvalue()
     assert InboxEntry.objects.count() == 1
 
 

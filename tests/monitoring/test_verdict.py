@@ -29,7 +29,7 @@ def test_an_empty_outbox_with_a_relay_is_well(db):
     assert (state.pending, state.oldest_due, state.parked) == (0, None, ())
     assert verdict(state, SETTINGS).ready
     assert verdict(state, SETTINGS).sentence == (
-        "Events flow: 0 pending, 1 relay lives."
+        "Events flow: 0 pending, 1 relay is running."
     )
 
 
@@ -66,14 +66,14 @@ def test_a_relay_that_stopped_is_missed_once_an_event_waits(db):
     ]
 
     add(db, published=61)
-    assert "No relay lives: run manage.py drain_outbox" in judge(db).sentence
+    assert "No relay runs: start one with manage.py drain_outbox" in judge(db).sentence
 
 
 def test_an_old_due_event_makes_it_unready(db):
     add_relay(db)
     add(db, published=7300)
 
-    assert "The oldest due event waits for 2 h." in judge(db).sentence
+    assert "The oldest due event has waited for 2 h." in judge(db).sentence
 
 
 def test_events_that_are_being_parked_make_it_unready(db):
@@ -199,9 +199,9 @@ def test_parked_as_unroutable_and_now_wanted_says_that_a_replay_would_succeed(db
     add_consumer(db, started=180)
     (again,) = [each for each in judge(db).concerns if "would now" in each.todo]
     assert str(again) == (
-        "1 event 'payment.completed' parked as unroutable: the queue 'receipts' wants "
-        "them since 3 min. A replay would now succeed: manage.py replay_events --type "
-        "payment.completed --reason unroutable"
+        "1 event is parked as unroutable of type 'payment.completed', which the queue "
+        "'receipts' has wanted for 3 min. A replay would now succeed: manage.py "
+        "replay_events --type payment.completed --reason unroutable"
     )
 
 

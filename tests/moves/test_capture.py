@@ -510,7 +510,7 @@ def test_commands_and_doctor_tell_how_a_capture_is(on_postgresql):
     assert [*watching.find()] == []
     say("capture", "users-user")
     on_postgresql.work()
-    assert "users-user: following; 1 rows published at first; 0 marks" in say("status")
+    assert "users-user: following; 1 row published at first; 0 marks" in say("status")
     assert [each.level for each in watching.find()] == [Level.FINE]
 
     add(on_postgresql.source, 2)

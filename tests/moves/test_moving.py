@@ -163,7 +163,7 @@ def test_differences_are_found_named_and_repaired(pair):
         (f"[{missing}]", "missing", ()),
         ("[7777]", "extra", ()),
     }
-    with pytest.raises(MoveRefused, match="3 rows differ"):
+    with pytest.raises(MoveRefused, match="3 rows are different"):
         pair.switch("modern")
     assert pair.verify(repair=True) == 0
     pair.assert_equal()

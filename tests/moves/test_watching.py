@@ -105,9 +105,9 @@ def test_board_and_doctor_hold_while_rows_differ(moved):
     spoil(moved)
     moved.verify()
 
-    assert [each.text for each in watching.find()] == ["payments: 1 rows differ."]
+    assert [each.text for each in watching.find()] == ["payments: 1 row is different."]
     (shown,) = watching.shown()
-    assert shown.hold == ("1 rows of the move payments differ.",)
+    assert shown.hold == ("In the move payments, 1 row is different.",)
     (row,) = watching.PANEL.data(None)["rows"]
     assert row["copied"] == 100
     assert [each.kind for each in row["differences"]] == ["differs"]
@@ -118,7 +118,7 @@ def test_the_commands_tell_how_it_is(moved):
     (found,) = json.loads(say("status", "payments", "--json"))
     assert (found["stage"], found["copied"], found["marks"]) == ("following", 20, 0)
     assert "Nothing is in the way." in say("check", "payments")
-    assert "0 differ" in say("verify", "payments")
+    assert "0 differences" in say("verify", "payments")
     assert "It would close" in say("switch", "payments", "--to", "modern", "--dry-run")
     assert status(moved.move).primary == "legacy"
     say("pace", "payments", "0.5")
@@ -130,7 +130,7 @@ def test_the_commands_tell_how_it_is(moved):
     with pytest.raises(CommandError) as caught:
         say("verify", "payments")
     assert caught.value.returncode == 3
-    assert "0 differ" in say("verify", "payments", "--repair")
+    assert "0 differences" in say("verify", "payments", "--repair")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_switch_is_refused_while_the_other_side_is_far_behind(moved, monkeypat
     side.run("UPDATE strangler_moves_mark SET at = at - INTERVAL '1 hour'")
     monkeypatch.setattr(syncing, "follow", lambda direction, most: (0, {}))
 
-    with pytest.raises(MoveRefused, match=r"36\d\d\.\d s behind, with 1 marks"):
+    with pytest.raises(MoveRefused, match=r"36\d\d\.\d s behind, with 1 mark"):
         moved.switch("modern")
 
     assert not side.is_closed()

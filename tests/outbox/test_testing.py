@@ -105,7 +105,7 @@ def test_a_difference_is_readable(published, assert_published):
     )
 
     lines = [line.strip() for line in text.splitlines()]
-    assert "published 1 times, never as wanted (- wanted, + published)" in text
+    assert "published once, never as wanted (- wanted, + published)" in text
     assert any(line.startswith("-") and "'amount': '12.05'" in line for line in lines)
     assert any(line.startswith("+") and "'amount': '12.50'" in line for line in lines)
     assert any(line.startswith("-") and "auth.group:0" in line for line in lines)
@@ -124,7 +124,7 @@ def test_another_type_is_told_with_what_there_was(published, assert_published):
 def test_a_wrong_count_is_told(published, assert_published):
     text = message(assert_published, "payment.completed", count=2)
 
-    assert "published 1 times, not 2" in text
+    assert "published once, not 2" in text
 
 
 def test_the_opposite(published, published_events):

@@ -96,7 +96,7 @@ def test_elsewhere_there_is_one_line_per_interval(
 
     first = drain.output.partition("\n")[0]
     assert re.fullmatch(r"Draining 'default' to \S+\. Ctrl-C ends it\.", first)
-    assert re.search(r"default: confirmed \d+ events, [\d,]+/s; parked 0", drain.output)
+    assert re.search(r": confirmed \d+ events?, [\d,]+/s; parked 0", drain.output)
     assert "\r" not in drain.output
 
 
@@ -262,7 +262,7 @@ def test_prunes_old_confirmed_rows_and_nothing_else(any_db: str) -> None:
 
     said = run("prune_outbox", using=any_db)
 
-    assert said.splitlines()[0] == "2 confirmed events deleted."
+    assert said.splitlines()[0] == "Confirmed events deleted: 2."
     assert list(events(any_db)) == rows[2:]
 
 
@@ -279,7 +279,7 @@ def test_parked_events_are_pruned_when_that_is_asked_for(any_db: str) -> None:
     assert list(events(any_db)) == rows
     said = run("prune_outbox", "--parked-days", "7", using=any_db)
 
-    assert said.splitlines()[-1] == "3 parked events deleted."
+    assert said.splitlines()[-1] == "Parked events deleted: 3."
     assert list(events(any_db)) == rows[3:]
 
 

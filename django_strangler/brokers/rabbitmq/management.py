@@ -15,6 +15,7 @@ from django_strangler.brokers.base import shown_url
 from django_strangler.brokers.patterns import matches
 from django_strangler.exceptions import BrokerError
 from django_strangler.findings import Finding, Level
+from django_strangler.printable import how_many
 
 from .urls import Node
 
@@ -154,5 +155,7 @@ def _bindings(
         else:
             yield Finding(Level.TROUBLE, f"No queue is bound for {type!r}", _REPLAY)
     yield Finding(
-        Level.FINE, f"{len(bindings)} bindings were seen; {len(types)} types are in use"
+        Level.FINE,
+        f"{how_many(len(bindings), 'binding')} seen, and "
+        f"{how_many(len(types), 'type')} in use",
     )

@@ -22,6 +22,7 @@ from django_strangler.management.arguments import DAY, seconds, whole_number
 from django_strangler.management.base import StranglerCommand
 from django_strangler.management.progress import Interval
 from django_strangler.management.stopping import stopped_by_signals
+from django_strangler.printable import how_many
 
 
 class Command(StranglerCommand):
@@ -139,7 +140,7 @@ class Command(StranglerCommand):
 
         consumer.on_progress = progressed
         self.stdout.write(
-            f"Consuming {queue.name!r} for {len(subscribers)} subscribers: "
+            f"Consuming {queue.name!r} for {how_many(len(subscribers), 'subscriber')}: "
             f"{', '.join(queue.patterns)}."
         )
         self.stdout.flush()
@@ -164,9 +165,9 @@ class Command(StranglerCommand):
         size = given.get("max_size") or given.get("min_size", 4)  # As psycopg has it.
         if size < 2 * threads:
             self.stderr.write(
-                f"The pool of the database {alias!r} has {size} connections. Each of "
-                f"{threads} threads needs one, and another while its subscriber hangs: "
-                f"set max_size to {2 * threads}."
+                f"The pool of the database {alias!r} has {how_many(size, 'connection')}"
+                f" for {how_many(threads, 'thread')}. A thread needs one, and another "
+                f"while its subscriber hangs: set max_size to {2 * threads}."
             )
 
 
@@ -207,7 +208,7 @@ def _news(consumer: Consumer) -> Callable[[float], str]:
 
 
 def _shown(totals: Totals) -> str:
-    parts = [f"handled {totals.handled:,} deliveries"]
+    parts = [f"handled {how_many(totals.handled, 'delivery', 'deliveries')}"]
     if totals.retried:
         parts.append(f"{totals.retried:,} to be retried")
     if totals.dead:

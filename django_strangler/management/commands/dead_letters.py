@@ -14,7 +14,7 @@ from django_strangler.brokers.base import DeadLetterQueue
 from django_strangler.inbox.dead_letters import DeadLetter, Selection, letters, settle
 from django_strangler.management.base import StranglerCommand
 from django_strangler.management.progress import Progress
-from django_strangler.printable import printable
+from django_strangler.printable import how_many, printable, times
 
 BODY = 4000  # Characters of one that `show` prints.
 
@@ -85,8 +85,8 @@ class Command(StranglerCommand):
             self.stdout.write("There are none.")
         if forgotten:
             self.stdout.write(
-                f"{forgotten:,} of them are older than INBOX_RETENTION: the inbox may "
-                "have forgotten who handled them, and effects may happen TWICE."
+                f"{forgotten:,} of them may be older than INBOX_RETENTION: the inbox "
+                "may have forgotten who handled them, and effects may happen TWICE."
             )
         return chosen
 
@@ -105,7 +105,7 @@ class Command(StranglerCommand):
         self, action: str, chosen: Counter[bytes], options: dict[str, Any]
     ) -> None:
         verb, total = _ACTIONS[action], chosen.total()
-        question = f"{verb} {total:,} dead letters of {options['queue']!r}?"
+        question = f"{verb} {how_many(total, 'dead letter')} of {options['queue']!r}?"
         if not self.confirmed(question, ask=options["ask"]):
             self.stdout.write("Nothing was done.")
             return
@@ -116,7 +116,7 @@ class Command(StranglerCommand):
                 done += 1
                 progress.show(done)
         did = "put back" if action == "requeue" else "deleted"
-        self.stdout.write(f"{done:,} dead letters {did}.")
+        self.stdout.write(f"{how_many(done, 'dead letter')} {did}.")
 
 
 _ACTIONS = {"requeue": "Put back", "discard": "DELETE"}
@@ -129,7 +129,7 @@ def _in_full(letter: DeadLetter) -> str:
         "type": letter.type,
         "reason": letter.reason,
         "error": letter.error,
-        "failed": f"{letter.times} times, {letter.first} to {letter.last}",
+        "failed": f"{times(letter.times)}, {letter.first} to {letter.last}",
         "published": letter.published_at,
         "headers": _shown(letter.delivery.headers),
         "body": body if len(body) <= BODY else f"{body[:BODY]}…",

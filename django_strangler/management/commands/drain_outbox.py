@@ -22,6 +22,7 @@ from django_strangler.management.stopping import stopped_by_signals
 from django_strangler.outbox.models import OutboxEvent, Pause, outbox_alias
 from django_strangler.outbox.pauses import pause, resume
 from django_strangler.outbox.relay import Relay, Totals
+from django_strangler.printable import are, how_many
 
 _SWITCHES = ("pause", "resume")
 _OF = {"": Pause.Scope.TYPE, "_key": Pause.Scope.KEY, "_all": Pause.Scope.ALL}
@@ -256,7 +257,7 @@ def _rate(relay: Relay) -> Callable[[float], str]:
         if not done:
             return ""
         return (
-            f"{relay.connection.alias}: confirmed {done:,} events, "
+            f"{relay.connection.alias}: confirmed {how_many(done, 'event')}, "
             f"{done / took:,.0f}/s; parked {relay.totals.parked:,} since the start"
         )
 
@@ -265,11 +266,11 @@ def _rate(relay: Relay) -> Callable[[float], str]:
 
 def _summary(alias: str, relay: Relay) -> str:
     totals = relay.totals
-    parts = [f"{alias}: confirmed {totals.confirmed:,} events"]
+    parts = [f"{alias}: confirmed {how_many(totals.confirmed, 'event')}"]
     if totals.parked:
         parts.append(f"parked {totals.parked:,}")
     if totals.retried:
-        parts.append(f"{totals.retried:,} refusals to be tried again")
+        parts.append(f"{how_many(totals.retried, 'refusal')} to be tried again")
     if relay.leases.held_by_others:
-        parts.append(f"{relay.leases.held_by_others} lanes are held by other relays")
+        parts.append(f"{are(relay.leases.held_by_others, 'lane')} held by other relays")
     return ", ".join(parts) + "."

@@ -47,11 +47,11 @@ class Command(StranglerCommand):
             self._work_off(old, "parked events deleted")
 
     def _work_off(self, batches: Iterator[int], what: str) -> None:
-        total = 0
+        total, line = 0, what.capitalize()
         for deleted in batches:
             total += deleted
             if self.stdout.isatty():
-                self.stdout.write(f"\r{total:,} {what}", ending="")
+                self.stdout.write(f"\r{line}: {total:,}", ending="")
                 self.stdout.flush()
         ending = "\r" if self.stdout.isatty() else ""
-        self.stdout.write(f"{ending}{total:,} {what}.")
+        self.stdout.write(f"{ending}{line}: {total:,}.")

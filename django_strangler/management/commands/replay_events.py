@@ -19,6 +19,7 @@ from django_strangler.management.base import StranglerCommand
 from django_strangler.management.progress import Progress
 from django_strangler.outbox import replay
 from django_strangler.outbox.models import outbox_alias
+from django_strangler.printable import are, how_many
 
 
 class Command(StranglerCommand):
@@ -105,7 +106,9 @@ class Command(StranglerCommand):
             else "Subscribers that have handled them will not be called again; "
             "--handle-again makes them."
         )
-        if not self.confirmed(f"Send {len(rows):,} events again?", ask=options["ask"]):
+        if not self.confirmed(
+            f"Send {how_many(len(rows), 'event')} again?", ask=options["ask"]
+        ):
             self.stdout.write("Nothing was done.")
             return
         progress, done, forgotten = Progress(self.stdout, len(rows)), 0, 0
@@ -121,8 +124,10 @@ class Command(StranglerCommand):
             if rate and start + size < len(rows):
                 wait(began + size / rate - time.monotonic())
         if options["handle_again"]:
-            self.stdout.write(f"{forgotten:,} inbox entries forgotten.")
-        self.stdout.write(f"{done:,} events are pending again.")
+            self.stdout.write(
+                f"{how_many(forgotten, 'inbox entry', 'inbox entries')} forgotten."
+            )
+        self.stdout.write(f"{are(done, 'event')} pending again.")
 
     def _forget(self, rows: list[int], database: str) -> int:
         inbox = InboxEntry.objects.using(inbox_alias())

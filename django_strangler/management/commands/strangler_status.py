@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_strangler.management.base import StranglerCommand
 from django_strangler.monitoring import board
-from django_strangler.printable import printable
+from django_strangler.printable import how_many, printable
 
 TRIPPED = 3
 EXPLAINED = 10  # Lines that say why, of one domain.
@@ -62,7 +62,9 @@ class Command(StranglerCommand):
         ]
         if most is not None and len(lines) > most:
             more = len(lines) - most + 1
-            lines[most - 1 :] = [f"  … and {more} lines more: --json has them all."]
+            lines[most - 1 :] = [
+                f"  … and {how_many(more, 'more line')}: --json has them all."
+            ]
         for line in lines:
             self._line(line)
 

@@ -24,6 +24,7 @@ from django_strangler.monitoring.state import State, look
 from django_strangler.monitoring.verdict import again, span, verdict, wants_again
 from django_strangler.outbox.held import UNROUTABLE
 from django_strangler.outbox.models import OutboxEvent, outbox_alias
+from django_strangler.printable import are, how_many
 
 from . import database, sequences
 
@@ -123,8 +124,9 @@ class Doctor:
             elif parked.reason == UNROUTABLE:
                 yield Finding(
                     Level.TROUBLE,
-                    f"{parked.count} events {parked.type!r} are parked, for no queue "
-                    f"was bound; the last one {span(parked.newest)} ago",
+                    f"{are(parked.count, 'event')} parked of type {parked.type!r}, "
+                    "because no queue was bound for it; the last one "
+                    f"{span(parked.newest)} ago",
                     "Bind its queue, then run: manage.py replay_events --unroutable "
                     f"--type {parked.type}",
                 )
@@ -164,7 +166,8 @@ class Doctor:
         for relay in self._state.live_relays:
             beat = span(relay.heartbeat)
             yield Finding(
-                Level.FINE, f"{relay.name} drains {relay.lanes} lanes, seen {beat} ago"
+                Level.FINE,
+                f"{relay.name} drains {how_many(relay.lanes, 'lane')}, seen {beat} ago",
             )
         if found.ready:
             yield Finding(Level.FINE, found.sentence)
@@ -211,8 +214,7 @@ class Doctor:
                 "gets no event",
                 f"manage.py flag set {name} 0",
             )
-        count = "1 flag" if len(flags) == 1 else f"{len(flags)} flags"
-        yield Finding(Level.FINE, count)
+        yield Finding(Level.FINE, how_many(len(flags), "flag"))
 
     @cached_property
     def _state(self) -> State:

@@ -107,13 +107,13 @@ def test_what_is_paused(sound, examine):
 def test_parked_for_want_of_a_queue_that_is_there_now(sound, examine):
     add(sound, parked=600, parked_reason="unroutable")
     _, what, todo = only_trouble(examine(sound))
-    assert "for no queue was bound" in what
+    assert "because no queue was bound" in what
     assert todo.startswith("Bind its queue, then run")
 
     add_consumer(sound)
     part, what, todo = only_trouble(examine(sound))
     assert part == "broker"
-    assert "the queue 'receipts' wants them since" in what
+    assert "the queue 'receipts' has wanted for" in what
     assert todo.startswith("A replay would now succeed: manage.py replay_events")
 
 

@@ -177,7 +177,7 @@ class Run:
         status, said = 0, ""
         for _ in range(20):
             status, said = self.stage.command("verify", NAME)
-            if found := re.search(r"([\d,]+)/s; ([\d,]+) differ", said):
+            if found := re.search(r"([\d,]+)/s; ([\d,]+) difference", said):
                 differing = int(found[2].replace(",", ""))
                 self.report.false_differences += differing
                 if differing:

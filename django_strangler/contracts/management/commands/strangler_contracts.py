@@ -20,7 +20,7 @@ from django_strangler.contracts.stranded import stranded
 from django_strangler.contracts.writing import current, unwritten, write
 from django_strangler.management.base import StranglerCommand
 from django_strangler.outbox.models import outbox_alias
-from django_strangler.printable import printable
+from django_strangler.printable import how_many, printable
 
 BREAKS, NOT_WRITTEN = 3, 5
 
@@ -188,6 +188,8 @@ def _today() -> date:
 def _summary(verdicts: list[Verdict]) -> str:
     counts = {level: sum(each.level is level for each in verdicts) for level in Level}
     return (
-        f"{len(registry.events)} events: {counts[Level.BREAK]} breaks, "
-        f"{counts[Level.WARN]} warnings, {counts[Level.NOTE]} notes."
+        f"{how_many(len(registry.events), 'event')}: "
+        f"{how_many(counts[Level.BREAK], 'break')}, "
+        f"{how_many(counts[Level.WARN], 'warning')}, "
+        f"{how_many(counts[Level.NOTE], 'note')}."
     )

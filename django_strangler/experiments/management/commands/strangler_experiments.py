@@ -9,9 +9,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from django_strangler.experiments.models import ExperimentTotal, Mismatch
+from django_strangler.experiments.models import ExperimentTotal, Mismatch, differed
 from django_strangler.management.base import StranglerCommand
-from django_strangler.printable import printable
+from django_strangler.printable import how_many, printable, times
 
 
 class Command(StranglerCommand):
@@ -60,7 +60,7 @@ class Command(StranglerCommand):
         if not totals:
             self.stdout.write("No candidate has run yet.")
         for total in totals:
-            self._say(f"{total}: {total.runs:,} runs, {total.mismatches:,} differ")
+            self._say(f"{total}: {differed(total.mismatches, total.runs)}")
             of_it = [
                 row
                 for row in rows
@@ -70,13 +70,13 @@ class Command(StranglerCommand):
             for row in of_it:
                 known = f" (known: {row.known_why})" if row.is_known else ""
                 self._say(
-                    f"  {row.pk}: {row.kind} at {row.path}, {row.count:,} times, "
+                    f"  {row.pk}: {row.kind} at {row.path}, {times(row.count)}, "
                     f"last {row.last_at:%Y-%m-%d %H:%M}{known}"
                 )
 
     def _show(self, options: dict[str, Any]) -> None:
         row = self._row(options["id"])
-        self._say(f"{row}, {row.count:,} times")
+        self._say(f"{row}, {times(row.count)}")
         for sample in row.samples:
             self._say(f"{sample['at']} {sample['context']}")
             self._say(f"  control:   {sample['control']}")
@@ -92,7 +92,7 @@ class Command(StranglerCommand):
         name = options["experiment"]
         deleted, _ = Mismatch.objects.filter(experiment=name).delete()
         ExperimentTotal.objects.filter(experiment=name).delete()
-        self._say(f"{deleted} mismatches of {name!r} deleted.")
+        self._say(f"{how_many(deleted, 'mismatch', 'mismatches')} of {name!r} deleted.")
 
     def _row(self, id: int) -> Mismatch:
         row = Mismatch.objects.filter(pk=id).first()

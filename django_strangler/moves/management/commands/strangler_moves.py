@@ -24,7 +24,7 @@ from django_strangler.moves.declaring import find, registry
 from django_strangler.moves.directions import direction_of
 from django_strangler.moves.models import MoveState
 from django_strangler.moves.status import NOT_BEGUN, Status, status
-from django_strangler.printable import printable
+from django_strangler.printable import how_many, printable
 
 IN_THE_WAY = 3
 
@@ -144,8 +144,8 @@ class Command(StranglerCommand):
         done = verification.verify(move, repair=options["repair"])
         rate = done.rows / max(done.seconds, 0.001)
         self._say(
-            f"{done.rows:,} rows compared in {done.seconds:.1f} s, {rate:,.0f}/s; "
-            f"{done.differing:,} differ."
+            f"{how_many(done.rows, 'row')} compared in {done.seconds:.1f} s, "
+            f"{rate:,.0f}/s; {how_many(done.differing, 'difference')}."
         )
         for each in verification.named(move):
             self._say(f"  {each}")
@@ -198,21 +198,23 @@ class Command(StranglerCommand):
 def _line(each: Status) -> str:
     if each.is_capture:
         return (
-            f"{each.name}: {each.stage}; {each.copied:,} rows published at first; "
-            f"{each.marks:,} marks, {each.lag:.1f} s behind"
+            f"{each.name}: {each.stage}; {how_many(each.copied, 'row')} published at "
+            f"first; {how_many(each.marks, 'mark')}, {each.lag:.1f} s behind"
         )
     if not each.is_on:
         where = "" if each.stage == NOT_BEGUN else f", {each.primary} side"
         return f"{each.name}: {each.stage}{where}"
     left = f", {each.left:.0f} s left" if each.left is not None else ""
     verified = (
-        f"{each.verified:,} rows verified {each.verified_at:%Y-%m-%d %H:%M:%S}"
+        f"{how_many(each.verified, 'row')} verified "
+        f"{each.verified_at:%Y-%m-%d %H:%M:%S}"
         if each.verified_at
-        else f"not verified ({each.validated:,} rows so far)"
+        else f"not verified ({how_many(each.validated, 'row')} so far)"
     )
     return (
         f"{each.name}: {each.stage}, the {each.primary} side has the truth; "
-        f"{each.copied:,} of {each.of:,} rows copied at {each.rate:,.0f}/s{left}; "
-        f"{each.marks:,} marks, {each.lag:.1f} s behind; {verified}; "
-        f"{each.differing:,} differ"
+        f"{each.copied:,} of {how_many(each.of, 'row')} copied at "
+        f"{each.rate:,.0f}/s{left}; "
+        f"{how_many(each.marks, 'mark')}, {each.lag:.1f} s behind; {verified}; "
+        f"{how_many(each.differing, 'difference')}"
     )

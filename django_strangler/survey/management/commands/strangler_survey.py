@@ -12,7 +12,7 @@ from django.db import Error
 
 from django_strangler.management.base import StranglerCommand
 from django_strangler.management.progress import Progress
-from django_strangler.printable import printable
+from django_strangler.printable import are, how_many, printable
 from django_strangler.survey import advice, observed, ratchet, reports, sampling
 from django_strangler.survey.couplings import Coupling, Edge
 from django_strangler.survey.ratchet import Accepted
@@ -119,7 +119,8 @@ class Command(StranglerCommand):
         if report.known is not None and not reason:
             self._refuse_new(report)
         self._say(
-            f"{path.name}: {len(known)} couplings, {len(difference.gone)} removed."
+            f"{path.name}: {how_many(len(known), 'coupling')}, "
+            f"{len(difference.gone)} removed."
         )
 
     def _check(self, report: Report) -> None:
@@ -134,11 +135,12 @@ class Command(StranglerCommand):
             for each in stale[:SHOWN]:
                 self._say(f"gone: {_said(each, each.file)}")
             raise CommandError(
-                f"{len(stale)} couplings are gone. Take them out of {ratchet.FILE}, so "
-                "that they cannot come back: manage.py strangler_survey --update",
+                f"{are(len(stale), 'coupling')} gone. Take what is gone out of "
+                f"{ratchet.FILE}, so that it cannot come back: manage.py "
+                "strangler_survey --update",
                 returncode=STALE,
             )
-        self._say(f"Nothing is new; {len(report.known)} couplings are known.")
+        self._say(f"Nothing is new; {are(len(report.known), 'coupling')} known.")
 
     def _refuse_new(self, report: Report) -> None:
         new = report.difference.new
@@ -150,7 +152,7 @@ class Command(StranglerCommand):
         if len(new) > SHOWN:
             self._say(f"and {len(new) - SHOWN} more: --json has them all.")
         raise CommandError(
-            f"{len(new)} couplings are new. Cut them, or accept them: manage.py "
+            f"{are(len(new), 'coupling')} new. Cut or accept what is new: manage.py "
             'strangler_survey --update --reason "…"',
             returncode=NEW,
         )
