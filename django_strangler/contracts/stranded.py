@@ -17,7 +17,6 @@ from django_strangler.events import Event, new_id
 from django_strangler.exceptions import StranglerError
 from django_strangler.inbox.dead_letters import Selection, letters
 from django_strangler.models import ConsumerProcess, OutboxEvent
-from django_strangler.printable import how_many
 
 from .fitting import misfit
 from .needs import Need
@@ -65,8 +64,8 @@ def _letters(type: str, needs: list[Need], queues: set[str]) -> Iterator[str]:
                 for each in letters(queue, Selection(type=type))
             ]
         if found:
-            dead = how_many(len(found), "dead letter")
-            yield f"{dead} of {name}{_unread(found[:MOST], needs)}"
+            unread = _unread(found[:MOST], needs)
+            yield f"{len(found)} in the dead letters of {name}{unread}"
 
 
 def _bound(type: str, management: str) -> Iterator[str]:

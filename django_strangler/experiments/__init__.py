@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from django_strangler.faces import face
 
 if TYPE_CHECKING:
     from .branches import branch
@@ -20,21 +22,16 @@ __all__ = [
     "shadow",
 ]
 
-_HOMES = {
-    "InvalidExperiment": "exceptions",
-    "MismatchFound": "exceptions",
-    "branch": "branches",
-    "experiment": "factory",
-    "experiments_raise": "testing",
-    "shadow": "shadowing",
-}
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        # Resolved when used: Django imports this package before its models are ready.
-        from importlib import import_module
-
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+# Django imports this package before its models may be loaded.
+if not TYPE_CHECKING:  # Or every name would pass for one of these.
+    __getattr__, __dir__ = face(
+        __name__,
+        {
+            "InvalidExperiment": ".exceptions",
+            "MismatchFound": ".exceptions",
+            "branch": ".branches",
+            "experiment": ".factory",
+            "experiments_raise": ".testing",
+            "shadow": ".shadowing",
+        },
+    )

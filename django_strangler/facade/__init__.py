@@ -7,7 +7,9 @@ The facade: a service answers some URLs, for those users whose flag is on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from django_strangler.faces import face
 
 from .routes import InvalidRoute, Route, route
 
@@ -16,11 +18,5 @@ if TYPE_CHECKING:
 
 __all__ = ["FacadeMiddleware", "InvalidRoute", "Route", "route"]
 
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name != "FacadeMiddleware":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .middleware import FacadeMiddleware
-
-        return FacadeMiddleware
+if not TYPE_CHECKING:  # The middleware needs models, and declaring a route must not.
+    __getattr__, __dir__ = face(__name__, {"FacadeMiddleware": ".middleware"})

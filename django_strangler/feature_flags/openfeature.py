@@ -11,7 +11,6 @@ Our flags for programs that ask through OpenFeature (extra ``openfeature``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from asgiref.sync import sync_to_async
@@ -67,38 +66,15 @@ class StranglerProvider(AbstractProvider):
         resolve = sync_to_async(self.resolve_boolean_details)
         return await resolve(flag_key, default_value, evaluation_context)
 
-    def resolve_string_details(
-        self,
-        flag_key: str,
-        default_value: str,
-        evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[str]:
-        _refuse(flag_key)
-
-    def resolve_integer_details(
-        self,
-        flag_key: str,
-        default_value: int,
-        evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[int]:
-        _refuse(flag_key)
-
-    def resolve_float_details(
-        self,
-        flag_key: str,
-        default_value: float,
-        evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[float]:
-        _refuse(flag_key)
-
-    def resolve_object_details(
+    def _refuse(
         self,
         flag_key: str,
         default_value: Any,
         evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[Sequence[Any] | Mapping[str, Any]]:
-        _refuse(flag_key)
+    ) -> NoReturn:
+        raise TypeMismatchError(f"{flag_key!r} is a boolean, as all flags here are.")
 
-
-def _refuse(flag_key: str) -> NoReturn:
-    raise TypeMismatchError(f"{flag_key!r} is a boolean, as all flags here are.")
+    resolve_string_details = _refuse
+    resolve_integer_details = _refuse
+    resolve_float_details = _refuse
+    resolve_object_details = _refuse

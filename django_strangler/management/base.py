@@ -14,7 +14,7 @@ from django.db import Error
 from django_strangler.exceptions import BrokerUnreachable, StranglerError
 from django_strangler.monitoring.heartbeat import Heartbeat
 
-from .arguments import alias, whole_number
+from .arguments import alias, seconds, whole_number
 
 UNREACHABLE = 4
 
@@ -41,6 +41,16 @@ class StranglerCommand(BaseCommand):
     def add_database_argument(self, parser: CommandParser, **options: Any) -> None:
         """``--database``, as Django's own commands have it."""
         parser.add_argument("--database", metavar="ALIAS", type=alias, **options)
+
+    def add_log_interval(self, parser: CommandParser) -> None:
+        """``--log-interval``, of a process that runs until it is stopped."""
+        parser.add_argument(
+            "--log-interval",
+            type=seconds(0.1),
+            default=10.0,
+            metavar="SECONDS",
+            help="How often to say what was done, when there was anything.",
+        )
 
     def add_monitoring_arguments(self, parser: CommandParser) -> None:
         """What lets others see from outside whether a process works."""

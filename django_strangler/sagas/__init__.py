@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from django_strangler.faces import face
 
 if TYPE_CHECKING:
     from .definitions import Saga, pivot, saga, step
@@ -23,24 +25,19 @@ __all__ = [
     "step",
 ]
 
-_HOMES = {
-    "Command": "participants",
-    "Refused": "exceptions",
-    "Saga": "definitions",
-    "SagaRun": "models",
-    "participant": "participants",
-    "pivot": "definitions",
-    "saga": "definitions",
-    "start_saga": "starting",
-    "step": "definitions",
-}
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        # Resolved when used: Django imports this package before models may be loaded.
-        from importlib import import_module
-
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+# Django imports this package before its models may be loaded.
+if not TYPE_CHECKING:  # Or every name would pass for one of these.
+    __getattr__, __dir__ = face(
+        __name__,
+        {
+            "Command": ".participants",
+            "Refused": ".exceptions",
+            "Saga": ".definitions",
+            "SagaRun": ".models",
+            "participant": ".participants",
+            "pivot": ".definitions",
+            "saga": ".definitions",
+            "start_saga": ".starting",
+            "step": ".definitions",
+        },
+    )

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from django_strangler.printable import how_many
-
 KEY = "strangler_survey"
 
 
@@ -80,9 +78,7 @@ class Watching:
 
             seen = observed.merged(self._parts)
             observed.write(observed.path(), seen)
-            self._said = (
-                f"{how_many(len(seen.couplings), 'coupling')} seen: {observed.path()}"
-            )
+            self._said = f"couplings seen: {len(seen.couplings)}, in {observed.path()}"
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say where it is."""

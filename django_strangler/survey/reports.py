@@ -11,8 +11,6 @@ from typing import Any
 
 from django.template import Context, Engine
 
-from django_strangler.printable import how_many
-
 from . import advice, history, ratchet
 from .couplings import OBSERVED, Coupling, Edge
 from .numbers import Numbers, numbers
@@ -76,10 +74,7 @@ def text(report: Report, domain: str | None) -> Iterator[str]:
         yield from _text_of(report, domain)
         return
     edges = {each.edge for each in survey.couplings}
-    yield (
-        f"{how_many(len(survey.domains), 'domain')}, "
-        f"{how_many(len(edges), 'coupling')}: {_kinds(edges)}"
-    )
+    yield f"Domains: {len(survey.domains)}. Couplings: {len(edges)}: {_kinds(edges)}"
     yield ""
     width = max(len("domain"), *map(len, survey.domains)) if survey.domains else 0
     yield f"{'domain':{width}}  {'into':>5} {'out':>5} {'tables':>6} {'score':>5}"
@@ -89,8 +84,7 @@ def text(report: Report, domain: str | None) -> Iterator[str]:
     yield ""
     yield f"Extract in this order: {', '.join(report.order)}"
     if report.circles:
-        imports = how_many(len(report.circles), "import")
-        yield f"Free of circles once these are cut: {imports}"
+        yield f"Free of circles once these imports are cut ({len(report.circles)}):"
         for coupling in report.circles[:10]:
             yield f"  {coupling.place}: {coupling.what}"
     if not survey.looked_for & OBSERVED:
@@ -100,8 +94,7 @@ def text(report: Report, domain: str | None) -> Iterator[str]:
 
 def _text_of(report: Report, domain: str) -> Iterator[str]:
     has, number = report.survey.domains[domain], report.numbers[domain]
-    into = how_many(number.into, "coupling")
-    yield f"{domain}: {into} into it, {number.out} out of it"
+    yield f"{domain}: couplings: {number.into} into it, {number.out} out of it"
     for name, things in _inventory(has):
         yield f"  {name}: {', '.join(things)}"
     pairs = ("foreign_keys", "joins", "transactions", "tables")

@@ -85,8 +85,8 @@ def test_dead_letters_that_cannot_be_read_are_counted(
 
     letters = live(said)[0]
     assert letters == (
-        f"LIVE   {TYPE}  2 dead letters of {broker.queue}: labels cannot read 2, "
-        "Placed itself cannot read 1"
+        f"LIVE   {TYPE}  2 in the dead letters of {broker.queue}: labels cannot read "
+        "2, Placed itself cannot read 1"
     )
     assert broker.depth(".dead") == 2
 

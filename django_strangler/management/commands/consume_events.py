@@ -89,14 +89,7 @@ class Command(StranglerCommand):
             metavar="PATTERN",
             help="Remove this binding of the queue.",
         )
-        parser.add_argument(
-            "--log-interval",
-            type=seconds(0.1),
-            default=10.0,
-            metavar="SECONDS",
-            help="How often to say what was done, when there was anything.",
-        )
-
+        self.add_log_interval(parser)
         self.add_monitoring_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -81,52 +81,26 @@ class Command(StranglerCommand):
             metavar="SECONDS",
             help="With --once: how long to wait for a broker that cannot be used.",
         )
-        parser.add_argument(
-            "--log-interval",
-            type=seconds(0.1),
-            default=10.0,
-            metavar="SECONDS",
-            help="How often to say what was done, when there was anything.",
-        )
+        self.add_log_interval(parser)
         self._add_switches(parser)
         self.add_monitoring_arguments(parser)
 
     def _add_switches(self, parser: CommandParser) -> None:
         """What lets all relays pause, or go on, instead of running one."""
-        parser.add_argument(
-            "--pause",
-            action="append",
-            default=[],
-            metavar="TYPE",
-            help="Let no relay send this type, until it is resumed, and exit.",
-        )
-        parser.add_argument(
-            "--pause-key",
-            action="append",
-            default=[],
-            metavar="KEY",
-            help="The same for a key.",
-        )
-        parser.add_argument(
-            "--pause-all", action="store_true", help="The same for everything."
-        )
-        parser.add_argument(
-            "--resume",
-            action="append",
-            default=[],
-            metavar="TYPE",
-            help="Let relays send this type again, and exit.",
-        )
-        parser.add_argument(
-            "--resume-key",
-            action="append",
-            default=[],
-            metavar="KEY",
-            help="The same for a key.",
-        )
-        parser.add_argument(
-            "--resume-all", action="store_true", help="The same for everything."
-        )
+        for verb, does in (
+            ("pause", "Let no relay send this type, until it is resumed, and exit."),
+            ("resume", "Let relays send this type again, and exit."),
+        ):
+            for option, metavar, help in (
+                (f"--{verb}", "TYPE", does),
+                (f"--{verb}-key", "KEY", "The same for a key."),
+            ):
+                parser.add_argument(
+                    option, action="append", default=[], metavar=metavar, help=help
+                )
+            parser.add_argument(
+                f"--{verb}-all", action="store_true", help="The same for everything."
+            )
         parser.add_argument(
             "--why", default="", metavar="TEXT", help="With --pause: written down."
         )

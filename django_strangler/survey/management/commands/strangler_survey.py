@@ -12,7 +12,7 @@ from django.db import Error
 
 from django_strangler.management.base import StranglerCommand
 from django_strangler.management.progress import Progress
-from django_strangler.printable import are, how_many, printable
+from django_strangler.printable import are, printable
 from django_strangler.survey import advice, observed, ratchet, reports, sampling
 from django_strangler.survey.couplings import Coupling, Edge
 from django_strangler.survey.ratchet import Accepted
@@ -118,10 +118,7 @@ class Command(StranglerCommand):
             raise CommandError(f"{path} cannot be written: {error}") from error
         if report.known is not None and not reason:
             self._refuse_new(report)
-        self._say(
-            f"{path.name}: {how_many(len(known), 'coupling')}, "
-            f"{len(difference.gone)} removed."
-        )
+        self._say(f"{path.name}: {len(known)} known, {len(difference.gone)} removed.")
 
     def _check(self, report: Report) -> None:
         if report.known is None:
