@@ -123,7 +123,7 @@ class AppendOnly(StranglerError):
 
 
 class InvalidEvidence(StranglerError, ValueError):
-    """Evidence was noted of what is no source, or of a third side."""
+    """Evidence was noted of something that is not a source, or of a third side."""
 
 
 class InvalidGuard(InvalidFlag):

@@ -35,7 +35,7 @@ class MemoryExchange:
     """
     The far side, shared by all brokers of this process that have the same URL.
 
-    ``memory.exchange()`` gets it, ``reset()`` belongs into a fixture.
+    ``memory.exchange()`` gets it, ``reset()`` belongs in a fixture.
     """
 
     def __init__(self) -> None:

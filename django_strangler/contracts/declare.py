@@ -93,7 +93,7 @@ def event(
     Without it, ``until`` is this event's own last day.
     """
     if (replaces is None) != (downcast is None):
-        raise InvalidContract(f"{type!r} needs both, replaces= and downcast=.")
+        raise InvalidContract(f"{type!r} needs both replaces= and downcast=.")
     old = None if replaces is None else contract_of(replaces)
 
     def decorate(cls: ClassT) -> ClassT:
@@ -146,5 +146,5 @@ def _day(type: str, text: str | None) -> date | None:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
         raise InvalidContract(
-            f'{type!r} has until={text!r}, which is no day: "2027-03-01".'
+            f'{type!r} has until={text!r}, which is not a day: "2027-03-01".'
         ) from None

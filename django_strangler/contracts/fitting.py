@@ -75,7 +75,7 @@ def _text(schema: Schema, value: str) -> Misfit | None:
         return Misfit("", f"has {len(value)} characters, too few or too many")
     check = FORMATS.get(schema.get("format", ""))
     if check is not None and not check(value):
-        return Misfit("", f"is {shown(value)}, which is no {schema['format']}")
+        return Misfit("", f"is {shown(value)}, which is not a {schema['format']}")
     return None
 
 

@@ -101,7 +101,7 @@ def _ruled(given: Any, where: str) -> dict[str, Any]:
     if given is True:
         return {}
     if not isinstance(given, Mapping):
-        raise CannotJudge(f"{where} is no JSON Schema, but {given!r:.80}.")
+        raise CannotJudge(f"{where} is not a JSON Schema but {given!r:.80}.")
     schema = {name: each for name, each in given.items() if name not in _SAYS_NOTHING}
     if "const" in schema:
         schema["enum"] = [schema.pop("const")]

@@ -89,7 +89,7 @@ def _part(annotation: Any, where: str, outer: tuple[type, ...]) -> Part:
     part = _bare(annotation, where, outer, is_open=open_enum in marks)
     schema = dict(part.schema)
     if open_enum in marks and "examples" not in schema:
-        raise InvalidContract(f"{where} is no Enum, so open_enum says nothing of it.")
+        raise InvalidContract(f"{where} is not an Enum, so open_enum does not apply.")
     for mark in marks:
         if isinstance(mark, str):
             schema["description"] = mark
@@ -108,12 +108,12 @@ def _fitting(mark: Keywords, schema: dict[str, Any], where: str) -> dict[str, An
         if name != "x-unit" and not {*wanted} & {
             *([allowed] if isinstance(allowed, str) else allowed)
         }:
-            raise InvalidContract(f"{where} is no {wanted[0]}: limits() cannot be its.")
+            raise InvalidContract(f"{where} is not a {wanted[0]}: limits() do not fit.")
         if allowed == "integer" and isinstance(mark.schema[name], float):
-            raise InvalidContract(f"{where} is whole, and so have to be its limits.")
+            raise InvalidContract(f"{where} is whole, so its limits must be too.")
         if name == "pattern" and ("pattern" in schema or "format" in schema):
             raise InvalidContract(
-                f"{where} has a pattern by its type. Leave yours out."
+                f"{where} already has a pattern by its type. Leave yours out."
             )
     return mark.schema
 

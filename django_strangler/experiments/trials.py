@@ -149,7 +149,7 @@ class Experiment:
         if _place(known.control) != _place(control):
             raise InvalidExperiment(
                 f"Two experiments are named {self.name!r}: {_place(known.control)} and "
-                f"{_place(control)}. What they find is told apart by the name."
+                f"{_place(control)}. Their findings are told apart by name: rename one."
             )
         registry[self.name] = self  # A module that is loaded anew.
 

@@ -37,7 +37,7 @@ def _check_middleware() -> Iterator[CheckMessage]:
     if MIDDLEWARE not in installed:
         if any(routes):
             yield Error(
-                "There are routes, and nothing that looks at requests.",
+                "There are routes, but no FacadeMiddleware that looks at requests.",
                 hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE, behind authentication.",
                 id="strangler_facade.E001",
             )

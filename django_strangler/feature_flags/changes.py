@@ -163,7 +163,7 @@ def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
         # A line about a guard tells of no other state.
         last = next((each for each in history if each.before != each.after), None)
         if last is None:
-            raise UnknownFlag(f"Nothing is known of a flag {name!r:.120}.")
+            raise UnknownFlag(f"There is no history of a flag {name!r:.120}.")
         flag = Flag.objects.using(alias).filter(name=name).first()
         if last.before is None:
             if flag is not None:

@@ -56,7 +56,7 @@ def set_guard(
     sources = _checked_sources(on)
     if action not in Action.values:
         raise InvalidGuard(
-            f'{action!r:.80} is no action of a guard. Use "hold", "rollback" or "off".'
+            f'{action!r:.80} is not an action. A guard has "hold", "rollback" or "off".'
         )
     if slower is UNSET:
         is_route = any(source.startswith("route:") for source in sources)

@@ -27,7 +27,7 @@ def check_subscribers(
     return [
         Warning(
             f"{module} cannot be imported: {why}",
-            hint="Its subscribers get no events until that is mended; none is lost.",
+            hint="Its subscribers get no events until that is mended; none are lost.",
             id="strangler.W003",
         )
         for module, why in registry.broken_modules.items()

@@ -128,7 +128,9 @@ def timed_out(
     if place.undoing:
         return _stuck(place, "Its undo was not confirmed in time.")
     if step.kind is Kind.PIVOT:
-        return _stuck(place, "The pivot was not answered: whether it is done, is open.")
+        return _stuck(
+            place, "The pivot was not answered, so it is not known whether it was done."
+        )
     # Nobody knows whether it is done, so it is undone as well: the participant can
     # tell, and refuses it if it comes later.
     return _undo_from(steps, place, step.name, "It was not answered in time.")

@@ -114,7 +114,7 @@ def sagas() -> dict[str, str]:
         step="capture",
         turn=3,
         data={"order": 17, "amount": "30.00"},
-        reason="The pivot was not answered: whether it is done, is open.",
+        reason="The pivot was not answered, so it is not known whether it was done.",
     )
     for turn, step in enumerate(("reserve", "authorise"), 1):
         SagaStep.objects.create(

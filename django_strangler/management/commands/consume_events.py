@@ -98,7 +98,8 @@ class Command(StranglerCommand):
         patterns = {each for one in subscribers for each in one.patterns}
         if wanted := patterns & set(options["unbind"]):
             raise CommandError(
-                f"{wanted.pop()!r} is wanted by a subscriber.", returncode=2
+                f"{wanted.pop()!r} is wanted by a subscriber, so it cannot be unbound.",
+                returncode=2,
             )
         settings = conf.current()
         queue = WorkQueue(
@@ -212,7 +213,7 @@ def _shown(totals: Totals) -> str:
 def _name(text: str) -> str:
     # AMQP's 255 bytes, less what the queues beside it are called.
     if not text.isprintable() or not 1 <= len(text.encode()) <= 240:
-        raise argparse.ArgumentTypeError("1 to 240 bytes, no control characters")
+        raise argparse.ArgumentTypeError("it must have 1 to 240 printable bytes")
     if text.startswith("amq."):
-        raise argparse.ArgumentTypeError("names from amq. on are RabbitMQ's own")
+        raise argparse.ArgumentTypeError("names in amq. are RabbitMQ's own")
     return text

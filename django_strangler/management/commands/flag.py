@@ -126,7 +126,7 @@ class Command(StranglerCommand):
             options["name"], *self._given(options), by=by, why=options["why"], **more
         )
         if flag is None:
-            self.stdout.write(f"{options['name']}: there is no such flag any more.")
+            self.stdout.write(f"{options['name']}: this flag does not exist any more.")
         else:
             self.stdout.write(f"{flag.name}: {wording.rollout(flag)}")
 

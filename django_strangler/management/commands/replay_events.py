@@ -151,5 +151,5 @@ def wait(seconds: float) -> None:
 def _moment(text: str) -> Any:
     value = parse_datetime(text)
     if value is None:
-        raise ArgumentTypeError("must be a time such as 2025-03-01T12:30")
+        raise ArgumentTypeError("it must be a time such as 2025-03-01T12:30")
     return timezone.make_aware(value) if timezone.is_naive(value) else value

@@ -34,7 +34,7 @@ class Command(StranglerCommand):
         if options["domain"] and not rows:
             known = ", ".join(row.domain for row in board.rows() if row.domain)
             raise CommandError(
-                f"Nothing is known of a domain {options['domain']!r:.80}. Known: "
+                f"There is no domain {options['domain']!r:.80}. Known: "
                 f"{known or 'none'}.",
                 returncode=2,
             )

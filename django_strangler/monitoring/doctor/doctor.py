@@ -187,7 +187,7 @@ class Doctor:
                 known = live[0].queue if live else "NAME"
                 yield Finding(
                     Level.TROUBLE,
-                    f"No consumer that lives is bound for {', '.join(missing)}, which "
+                    f"No live consumer is bound for {', '.join(missing)}, which "
                     f"the subscriber {subscriber.name!r} wants",
                     f"manage.py consume_events --queue {known}"
                     + (" (start it anew)" if live else ""),

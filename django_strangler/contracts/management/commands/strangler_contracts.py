@@ -33,7 +33,7 @@ class Command(StranglerCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Verbs and their options."""
         verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-        check = verbs.add_parser("check", help="Whom would the contracts of now hurt?")
+        check = verbs.add_parser("check", help="Whom would the current contracts hurt?")
         check.add_argument("--strict", action="store_true", help="Warnings fail, too.")
         check.add_argument("--github", action="store_true", help="As annotations.")
         check.add_argument(
