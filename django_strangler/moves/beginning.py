@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from django_strangler.clock import DatabaseNow
+from django.db import transaction
 
 from . import checking
 from .conf import settings
@@ -14,7 +14,6 @@ from .declaring import Move
 from .directions import LEGACY, MODERN, Direction, direction_of, sides
 from .exceptions import Busy, MoveRefused, UnknownMove
 from .models import ON, STALE, Difference, Mover, MoveState, Stage
-from .sides import DatabaseSide
 from .switching import take_back
 from .ways import names
 
@@ -48,21 +47,10 @@ def start(move: type[Move], say: Say = lambda text: None) -> None:
                 say(f"Fence and marks are on {name} in {side.alias!r}.")
     if not is_on:
         Difference.objects.using(move.source).filter(move=move.name).delete()
-        MoveState.objects.using(move.source).update_or_create(
-            name=move.name,
-            defaults={
-                "stage": Stage.COPYING,
-                "goal": "",
-                "progress": {},
-                "validated": {},
-                "verified_at": None,
-                "verified_rows": 0,
-                "started_at": DatabaseNow(),
-                "copied_at": None,
-                "switched_at": None,
-                "alerted_at": None,
-            },
-        )
+        states = MoveState.objects.using(move.source)
+        with transaction.atomic(using=move.source):
+            states.filter(name=move.name).delete()
+            states.create(name=move.name, stage=Stage.COPYING)
 
 
 def finish(move: type[Move], say: Say = lambda text: None) -> None:
@@ -104,20 +92,13 @@ def _end(direction: Direction, stage: Stage, say: Say) -> None:
     if states.exclude(stage=stage).update(stage=stage, goal=""):
         time.sleep(STALE)  # Until nobody reads where no mover follows any more.
     for table in move.tables:
-        legacy, modern = names(table)
-        for alias, name in ((move.source, legacy), (move.target, modern)):
-            side = _side(direction, alias)
+        for side, name in zip(sides(move), names(table), strict=True):
             patiently(partial(side.uninstall, name), say)
-            say(f"Nothing is left on {name} in {alias!r}.")
+            say(f"Nothing is left on {name} in {side.alias!r}.")
     for side in (direction.source, direction.target):
         side.forget_marks()
     Difference.objects.using(move.source).filter(move=move.name).delete()
     Mover.objects.using(move.source).filter(move=move.name).delete()
-
-
-def _side(direction: Direction, alias: str) -> DatabaseSide:
-    source = direction.source
-    return source if source.alias == alias else direction.target
 
 
 def _state(move: type[Move]) -> MoveState | None:

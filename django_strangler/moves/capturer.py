@@ -8,7 +8,6 @@ and no mark is forgotten before its event is there.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Any
 
 from django.db import models
 
-from django_strangler.announcing import Announcer
 from django_strangler.clock import DatabaseNow
 from django_strangler.exceptions import StranglerError
 from django_strangler.findings import Finding, Level
@@ -33,9 +31,8 @@ from .exceptions import MoveRefused
 from .models import ON, MoveState, Stage
 from .sides import DatabaseSide, Key, side_of
 from .sides.base import GATE, MARK, SIDE, plain
-from .status import NOT_BEGUN, Status
-
-logger = logging.getLogger("django_strangler.moves")
+from .status import NOT_BEGUN, STOPPED, Status, alive, standstill
+from .working import Worker
 
 LOOK = 0.2
 AHEAD = 10_000  # Pending events: copying waits until relays have sent some.
@@ -156,12 +153,15 @@ def status(capture: Capture) -> Status:
     states = MoveState.objects.using(capture.source).filter(name=capture.name)
     state = states.first()
     if state is None or state.stage not in ON:
-        stage = NOT_BEGUN if state is None else "stopped"
+        stage = NOT_BEGUN if state is None else STOPPED
         return Status(name=capture.name, stage=stage, is_capture=True)
     marks, lag = side(capture).lag()
+    movers, trouble = alive(capture.name, capture.source)
     return Status(
         name=capture.name,
         stage=state.stage,
+        movers=movers,
+        trouble=trouble,
         copied=state.progress["rows"],
         marks=marks,
         lag=lag,
@@ -172,7 +172,7 @@ def status(capture: Capture) -> Status:
 def find(capture: Capture) -> Iterator[Finding]:
     """For the doctor."""
     now = status(capture)
-    if now.stage in (NOT_BEGUN, "stopped"):
+    if not now.is_on:
         return
     troubles = [Finding(Level.TROUBLE, each.text, each.todo) for each in look(capture)]
     here, table = side(capture), _model(capture)._meta.db_table
@@ -186,37 +186,29 @@ def find(capture: Capture) -> Iterator[Finding]:
                 "delete copies whose position is lower than the first one of that.",
             )
         )
-    if now.lag > settings().lag:
-        troubles.append(
-            Finding(
-                Level.TROUBLE,
-                f"The capture {capture.name} is {now.lag:.0f} s behind.",
-                "See that a mover runs: manage.py strangler_moves run. If one does, "
-                "its log says what it cannot publish.",
-            )
-        )
+    troubles += standstill(now)
     yield from troubles or [Finding(Level.FINE, f"{capture.name}: {now.stage}.")]
 
 
-class Capturer:
-    """One process at one capture. ``step`` does a bit, and says when to come again."""
+class Capturer(Worker):
+    """One process at one capture; several take turns, a batch each."""
+
+    what = "capture"
 
     def __init__(self, capture: Capture) -> None:
+        super().__init__(capture.name, capture.source)
         self.capture = capture
         self._states = MoveState.objects.using(capture.source).filter(name=capture.name)
         self._side = side(capture)
         self._idle = settings().poll
         self._copy_at = self._look_at = 0.0
         self._is_on = self._is_copying = False
-        self._trouble = Announcer(logger)
 
     def step(self) -> float:
         """Publish what is marked, and a page of the copy while there is one."""
         now = time.monotonic()
         if now >= self._look_at:
-            state = self._states.first()
-            self._is_on = state is not None and state.stage in ON
-            self._is_copying = state is not None and state.stage == Stage.COPYING
+            self._look()
             self._look_at = now + LOOK
         if not self._is_on:
             return LOOK
@@ -225,20 +217,25 @@ class Capturer:
             if self._is_copying and now >= self._copy_at:
                 done += self._copy()
         except StranglerError as error:
-            self._trouble.once(
-                "refused", "The capture %r stands still: %s", self.capture.name, error
-            )
+            self.stand_still(error)
             return 1.0
-        self._trouble.over("refused", "The capture %r goes on", self.capture.name)
+        self.go_on()
         self._idle = settings().poll if done else min(self._idle * 1.5, 0.1)
         return 0.0 if done >= settings().chunk else self._idle
 
     def recover(self) -> None:
-        """After an error look anew."""
         self._look_at = 0.0
 
-    def leave(self) -> None:
-        """Nothing is held but a lock, for each batch."""
+    def _look(self) -> None:
+        state = self._states.first()
+        self._is_on = state is not None and state.stage in ON
+        self._is_copying = state is not None and state.stage == Stage.COPYING
+        if self._is_on:
+            self._hold.keep()
+            counts.lags[(self.name,)] = self._side.age()
+        else:
+            self.leave()
+            counts.lags.pop((self.name,), None)
 
     def _follow(self) -> int:
         """Publish the rows that marks name, and forget those marks."""

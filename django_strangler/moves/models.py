@@ -69,6 +69,8 @@ class Mark(models.Model):
         app_label = LABEL
         verbose_name = _("mark")
         verbose_name_plural = _("marks")
+        # Without it, the marks of one that stands still slow all others down.
+        indexes = [models.Index(fields=["move", "id"], name="strangler_moves_of")]
 
     def __str__(self) -> str:
         return f"{self.move}: {self.tab} {self.key}"
@@ -126,13 +128,15 @@ class MoveState(models.Model):
 
 
 class Mover(models.Model):
-    """A process that copies and follows, or one that switches: it comes first."""
+    """A process that follows a move or a capture, or one that switches: it is first."""
 
     id = models.BigAutoField(primary_key=True)
     token = models.UUIDField()
     name = models.CharField(max_length=255)
     move = models.CharField(max_length=40)
     switches = models.BooleanField(default=False)
+    # Why it stands still, for doctor and page.
+    trouble = models.CharField(max_length=300, default="", db_default="", blank=True)
     length = models.FloatField()
     started_at = models.DateTimeField()
     expires_at = models.DateTimeField()

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 from django.db import Error, connections
@@ -24,9 +25,10 @@ from .directions import LEGACY, MODERN, Direction, direction_of, sides, ways_bet
 from .exceptions import Fenced, MoveRefused
 from .models import ON, MoveState, Stage
 from .sides.base import Key
-from .switching import Switch, hold_of, is_first, is_switching, reopen, settle
+from .switching import Switch, is_first, is_switching, reopen, settle
 from .verifying import Position
 from .ways import Way
+from .working import Worker
 
 logger = logging.getLogger("django_strangler.moves")
 
@@ -38,15 +40,17 @@ TICK = timedelta(microseconds=500)
 PAGE_TAKES = 0.25  # A page that takes longer is made smaller.
 
 
-class Mover:
-    """One process at one move. ``step`` does a bit, and says when to come again."""
+class Mover(Worker):
+    """One process at one move."""
+
+    what = "move"
 
     def __init__(
         self, move: type[Move], *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
+        super().__init__(move.name, move.source)
         self.move = move
         self._now = monotonic
-        self._hold = hold_of(move, length=settings().lease)
         self._states = MoveState.objects.using(move.source).filter(name=move.name)
         self._state: MoveState | None = None
         self._direction: Direction | None = None
@@ -56,33 +60,26 @@ class Mover:
         self._best = float("inf")  # Seconds for a row, when nothing else goes on.
         self._idle = settings().poll
         self._deleted = 0
-        self._trouble = Announcer(logger)
 
     def step(self) -> float:
-        """Do what is due; says how long there is nothing more to do."""
         try:
             if self._now() >= self._look_at:
                 self._look()
             if self._state is None or self._direction is None:
                 return LOOK
-            return self._work(self._state, self._direction)
+            delay = self._work(self._state, self._direction)
+            self.go_on()
+            return delay
         except Fenced:
             # Somebody has switched: look anew.
             self._forget()
             return settings().poll
         except StranglerError as error:
             self._forget()
-            self._trouble.once(
-                "refused", "The move %r stands still: %s", self.move.name, error
-            )
+            self.stand_still(error)
             return 1.0
 
-    def leave(self) -> None:
-        """Let another one work at once."""
-        self._hold.leave()
-
     def recover(self) -> None:
-        """After an error look at everything anew; the hold goes on."""
         self._forget()
         self._closely_at = 0.0
 
@@ -100,6 +97,7 @@ class Mover:
             return
         self._hold.keep()
         if not is_first(self.move, self._hold):
+            self.go_on()
             return
         if self._now() >= self._closely_at:
             self._look_closely()
@@ -110,7 +108,7 @@ class Mover:
             self._look_at = 0.0
             return
         self._direction = direction
-        counts.lags[(self.move.name,)] = direction.source.lag()[1]
+        counts.lags[(self.move.name,)] = direction.source.age()
 
     def _look_closely(self) -> None:
         """Columns are looked up anew, and compared with what the move can do."""
@@ -123,7 +121,6 @@ class Mover:
         if errors:
             raise MoveRefused(f"{errors[0].text} {errors[0].todo}".rstrip())
         self._closely_at = self._now() + LOOK_CLOSELY
-        self._trouble.over("refused", "The move %r goes on", self.move.name)
 
     def _is_left_half_way(self, state: MoveState, direction: Direction) -> bool:
         if not state.goal and not direction.source.is_closed():
@@ -233,13 +230,13 @@ class Mover:
         if not at:
             differences.look_again(direction)
             at.update(at=None, rows=0, found=0)
-        position = Position.from_json(at["at"]) if at["at"] else Position()
+        position = Position(*at["at"] or ())
         compared = verifying.step(direction, position)
         at["rows"] += compared.rows
         at["found"] += differences.note(self.move, compared.rows, compared.found)
         self._validate_at = self._now() + (self._now() - began) / conf.validate
         if compared.next is not None:
-            at["at"] = compared.next.to_json()
+            at["at"] = compared.next
             self._books(state).update(validated=at)
             return
         state.validated = {}
@@ -253,38 +250,48 @@ def run(
     only: str | None = None,
     beat: Callable[[], object] = lambda: None,
 ) -> None:
-    """Work at all moves, or at one, until asked to stop."""
-    movers: dict[str, Mover | Capturer] = {}
+    """Work at all moves and captures, or at one, until asked to stop."""
+    workers: dict[str, Worker] = {}
+    due: dict[str, float] = {}  # Of one that stands still, later than of the others.
     trouble = Announcer(logger)
     while not stop.is_set():
-        names = [name for name in (*registry, *captures) if only in (None, name)]
-        delay = LOOK
-        for name in names:
-            if name not in movers:
-                movers[name] = (
-                    Mover(registry[name])
-                    if name in registry
-                    else Capturer(captures[name])
-                )
-            mover = movers[name]
-            try:
-                delay = min(delay, mover.step())
-                trouble.over(name, "The databases of the move %r work again", name)
-            except Error as error:
-                trouble.once(name, "The move %r waits for a database: %s", name, error)
-                movers[name].recover()
-                connections.close_all()
-            except Exception as error:  # noqa: BLE001  A function of the project's, say.
-                trouble.once(
-                    name, "The move %r stands still: %s", name, error, exc_info=error
-                )
-                movers.pop(name)
-                delay = 1.0
+        for name in (*registry, *captures):
+            if only not in (None, name) or time.monotonic() < due.get(name, 0.0):
+                continue
+            if name not in workers:
+                workers[name] = _worker(name)
+            delay = _stepped(workers[name], trouble)
+            due[name] = time.monotonic() + delay
         beat()
-        if delay:
-            stop.wait(delay)
-    for mover in movers.values():
+        delay = min(due.values(), default=float("inf")) - time.monotonic()
+        if delay > 0:
+            stop.wait(min(delay, LOOK))
+    for worker in workers.values():
         try:
-            mover.leave()
+            worker.leave()
         except Error as error:
             logger.debug("A mover's hold ends by itself: %s", error)
+
+
+def _worker(name: str) -> Worker:
+    if name in registry:
+        return Mover(registry[name])
+    return Capturer(captures[name])
+
+
+def _stepped(worker: Worker, trouble: Announcer) -> float:
+    name = worker.name
+    try:
+        delay = worker.step()
+        trouble.over(name, "The databases of the move %r work again", name)
+        return delay
+    except Error as error:
+        trouble.once(name, "The move %r waits for a database: %s", name, error)
+        worker.recover()
+        connections.close_all()
+        return LOOK
+    except Exception as error:  # noqa: BLE001  A function of the project's, say.
+        worker.recover()
+        with suppress(Error):
+            worker.stand_still(error)
+        return 1.0

@@ -29,6 +29,7 @@ from .directions import LEGACY, MODERN, Direction, direction_of
 from .exceptions import Busy, Fenced, MoveRefused
 from .models import ON, STALE, Mover, MoveState, Stage
 from .sides import Key
+from .working import hold_of
 
 HOLD = 1.0  # Seconds until a mover may finish what a dead switch has begun.
 QUICK = 0.25  # A pass over the marks that takes longer: too much is going on.
@@ -110,7 +111,7 @@ class Switch:
         self._without_relay = without_relay
         self._say = say
         self._state = MoveState.objects.using(move.source).filter(name=move.name)
-        self._hold = hold or hold_of(move, length=HOLD, switches=True)
+        self._hold = hold or hold_of(move.name, move.source, length=HOLD, switches=True)
 
     def run(self, *, resumed: bool = False) -> float:
         """Switch; says for how many seconds both sides were closed."""
@@ -119,7 +120,7 @@ class Switch:
         state = self._state.get()
         direction = direction_of(self.move)
         if direction.primary == self.goal:
-            self._settle(direction)
+            settle(state, direction)
             return 0.0
         is_closed = direction.source.is_closed()
         if not (resumed and is_closed):
@@ -151,7 +152,7 @@ class Switch:
         while True:
             direction = direction_of(self.move)
             if direction.primary == self.goal:
-                self._settle(direction)
+                settle(self._state.get(), direction)
                 return 0.0
             state = self._state.get()
             if state.goal != self.goal or state.stage not in ON:
@@ -264,7 +265,7 @@ class Switch:
                 )
         self._number(direction, 0, before=False)
         direction.target.open(direction.epoch, over=direction.over)
-        self._settle(direction_of(self.move, {}))
+        settle(self._state.get(), direction_of(self.move, {}))
 
     def _number(self, direction: Direction, ahead: int, *, before: bool) -> None:
         """Let new rows get numbers that the other side has never given."""
@@ -282,9 +283,6 @@ class Switch:
                         way.target.skip_numbers(way.into, new, max(least, given))
                 elif not before and given < least:
                     raise TooSlow(f"{way.into} got many rows; its numbers follow.")
-
-    def _settle(self, direction: Direction) -> None:
-        settle(self._state.get(), direction)
 
 
 def settle(state: MoveState, direction: Direction) -> None:
@@ -318,16 +316,6 @@ def reopen(move: type[Move]) -> None:
     """Nobody wants to switch, and the source is closed: take the closing over."""
     direction = direction_of(move)
     take_back(direction, direction.source.close(settings().lock))
-
-
-def hold_of(move: type[Move], *, length: float, switches: bool = False) -> Hold:
-    """A mover's hold on a move."""
-    rows = Mover.objects.using(move.source)
-    return Hold(
-        lambda: rows.filter(move=move.name),
-        length=length,
-        values={"move": move.name, "switches": switches},
-    )
 
 
 def is_first(move: type[Move], hold: Hold) -> bool:

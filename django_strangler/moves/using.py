@@ -182,7 +182,7 @@ def _to_read(move: type[Move], subject: Any) -> str:
         return now
     if not move.reads or not feature_flags.is_enabled(move.reads, subject):
         return now
-    return now if side_of(move.name, now).lag()[0] else move.target
+    return now if side_of(move.name, now).marks(1) else move.target
 
 
 def _stage(move: type[Move]) -> str:

@@ -44,30 +44,30 @@ def fits(one: Column, other: Column) -> bool:
     )
 
 
-def loader(connection: BaseDatabaseWrapper, family: str) -> Convert | None:
-    """From what the driver gives to what Django would; None: it is that already."""
+def loading(connection: BaseDatabaseWrapper, family: str) -> list[Convert]:
+    """From what the driver gives to what Django would; often it is that already."""
     if family == "datetime" and connection.vendor != "postgresql":
-        return lambda value: aware(value, connection)
+        return [lambda value: aware(value, connection)]
     if family == "decimal" and connection.vendor == "sqlite":
-        return lambda value: Decimal(str(value))
-    return _LOAD.get(family)
+        return [lambda value: Decimal(str(value))]
+    return [_LOAD[family]] if family in _LOAD else []
 
 
-def dumper(
+def dumping(
     connection: BaseDatabaseWrapper, family: str, column: Column
-) -> Convert | None:
+) -> list[Convert]:
     """From what Django would have to what the driver takes."""
     if family == "datetime" and connection.vendor != "postgresql":
-        return lambda value: stored(value, connection) if value.tzinfo else str(value)
+        return [lambda value: stored(value, connection) if value.tzinfo else str(value)]
     if family in ("decimal", "date", "time") and connection.vendor == "sqlite":
-        return str
+        return [str]
     if family == "uuid" and connection.vendor != "postgresql":
-        return (lambda value: value.hex) if column.family == "text" else str
+        return [(lambda value: value.hex) if column.family == "text" else str]
     if family == "json":
-        return lambda value: json.dumps(value, ensure_ascii=False)
+        return [lambda value: json.dumps(value, ensure_ascii=False)]
     if family == "interval" and column.family == "int":
-        return lambda value: value // timedelta(microseconds=1)
-    return int if family == "bool" and column.family == "int" else None
+        return [lambda value: value // timedelta(microseconds=1)]
+    return [int] if family == "bool" and column.family == "int" else []
 
 
 def alike(one: Any, other: Any) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from .directions import Direction
 from .sides import Key, Values, side_of
@@ -33,24 +34,12 @@ class Found:
     fields: tuple[str, ...] = ()  # Columns of the destination.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """Where a comparison of all tables is."""
+class Position(NamedTuple):
+    """Where a comparison of all tables is; the books hold it as JSON."""
 
     table: int = 0
     extra: bool = False  # Looking for rows that only the destination has.
-    after: Key | None = None
-
-    def to_json(self) -> list[object]:
-        """As the books hold it."""
-        return [self.table, self.extra, self.after]
-
-    @classmethod
-    def from_json(cls, value: Sequence[object]) -> Position:
-        """The way back."""
-        table, extra, after = value
-        key = tuple(after) if isinstance(after, (list, tuple)) else None
-        return cls(table=int(str(table)), extra=bool(extra), after=key)
+    after: Sequence[Any] | None = None  # A key.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +64,19 @@ def step(
     ``most`` are the rows of a range that databases cannot compare by themselves.
     """
     ways = list(direction.ways.values())
+    known = tuple(position.after) if position.after is not None else None
     if position.table >= len(ways):
         return Compared(next=None, rows=0, found=())
     way = ways[position.table]
     by_digest = way.is_plain and way.has_one_order
     if by_digest:
-        after, rows, found = _by_digest(direction, way, position.after, beside)
+        after, rows, found = _by_digest(direction, way, known, beside)
     elif position.extra:
-        after, rows, found = _extra(direction, way, position.after)
+        after, rows, found = _extra(direction, way, known)
     else:
-        after, rows, found = _by_value(direction, way, position.after, most)
+        after, rows, found = _by_value(direction, way, known, most)
     if after is not None:
-        following = Position(table=position.table, extra=position.extra, after=after)
+        following = position._replace(after=after)
     elif by_digest or position.extra:
         following = Position(table=position.table + 1)
     else:

@@ -1,15 +1,20 @@
-"""What doctor, board and page say about moves."""
+"""What doctor, board, page and metrics say about moves and captures."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from django.db import Error, router
+from django.db import Error, connections, router
 from django.http import HttpRequest
 
-from django_strangler import evidence
+from django_strangler import counting, evidence
+from django_strangler.databases import own_connection
 from django_strangler.evidence.statistics import Rule, wilson
 from django_strangler.exceptions import StranglerError
 from django_strangler.feature_flags.models import Guard
@@ -20,34 +25,31 @@ from django_strangler.printable import are, how_many
 
 from . import capturer, checking, differences
 from .capturing import captures
-from .conf import settings
 from .declaring import Move, registry
 from .directions import LEGACY
-from .models import Difference, Stage
-from .status import NOT_BEGUN, Status, status
+from .models import Difference, MoveState, Stage
+from .status import NOT_BEGUN, Status, alive, standstill, status
 
 SHOWN = 20
+LOOK_EVERY = 5.0  # Seconds, at most, for the metrics.
 
 
 def find() -> Iterator[Finding]:
-    """Differences, moves that stand still, and what has come in their way."""
-    for move in _moves():
+    """Differences, what stands still, and what has come in the way."""
+    looks = [(move.name, partial(_find, move)) for move in _moves()]
+    looks += [(name, partial(capturer.find, captures[name])) for name in captures]
+    for name, look in looks:
         try:
-            found = status(move)
-            if not found.is_on:
-                yield Finding(Level.FINE, f"{move.name}: {found.stage}.")
-                continue
-            yield from _of(move, found)
+            yield from look()
         except (Error, StranglerError) as error:
-            yield Finding(Level.UNKNOWN, f"{move.name} cannot be looked at: {error}")
-    for capture in captures.values():
-        try:
-            yield from capturer.find(capture)
-        except (Error, StranglerError) as error:
-            yield Finding(Level.UNKNOWN, f"{capture.name} cannot be looked at: {error}")
+            yield Finding(Level.UNKNOWN, f"{name} cannot be looked at: {error}")
 
 
-def _of(move: type[Move], found: Status) -> Iterator[Finding]:
+def _find(move: type[Move]) -> Iterator[Finding]:
+    found = status(move)
+    if not found.is_on:
+        yield Finding(Level.FINE, f"{move.name}: {found.stage}.")
+        return
     obstacles = checking.check(move)
     if found.stage != Stage.COPYING:  # Before, nobody can switch.
         obstacles += checking.undrained(move, move.target)
@@ -64,14 +66,7 @@ def _of(move: type[Move], found: Status) -> Iterator[Finding]:
                 f"manage.py strangler_moves verify {move.name} --repair",
             )
         )
-    if found.lag > settings().lag:
-        troubles.append(
-            Finding(
-                Level.TROUBLE,
-                f"{move.name} is {found.lag:.0f} s behind.",
-                "See that a mover runs: manage.py strangler_moves run",
-            )
-        )
+    troubles += standstill(found)
     yield from troubles or [
         Finding(Level.FINE, f"{move.name}: {found.stage}, {found.lag:.1f} s behind.")
     ]
@@ -124,7 +119,8 @@ def _data(request: HttpRequest) -> Mapping[str, Any]:
                 .order_by("first_seen")[:SHOWN],
             }
         )
-    return {"rows": rows}
+    captured = [capturer.status(captures[name]) for name in sorted(captures)]
+    return {"rows": rows, "captures": captured}
 
 
 def _rate(source: str) -> str:
@@ -152,4 +148,47 @@ PANEL = Panel(
     permission="strangler_moves.view_movestate",
     data=_data,
     template="admin/strangler_moves/panel.html",
+)
+
+
+class _Followed:
+    """Who follows what is on, as it was a moment ago."""
+
+    def __init__(self) -> None:
+        self._at, self._seen = float("-inf"), dict[str, tuple[int, str]]()
+        self._lock = threading.Lock()
+
+    def __call__(self) -> dict[str, tuple[int, str]]:
+        """By name: how many live, and why one of them stands still."""
+        with self._lock:
+            if time.monotonic() >= self._at + LOOK_EVERY:
+                self._seen, self._at = self._look(), time.monotonic()
+            return self._seen
+
+    def _look(self) -> dict[str, tuple[int, str]]:
+        where = {name: move.source for name, move in registry.items()}
+        where |= {name: capture.source for name, capture in captures.items()}
+        found = {}
+        for source in {*where.values()} & {*connections}:
+            # That a database is away, others say.
+            with suppress(Error), own_connection(connections[source]):
+                on = MoveState.objects.using(source).on()
+                for name in list(on.values_list("name", flat=True)):
+                    if where.get(name) == source:
+                        found[name] = alive(name, source)
+        return found
+
+
+followed = _Followed()
+counting.gauge(
+    "moves_movers",
+    "Processes that follow a move or a capture which is on.",
+    labels=("move",),
+    read=lambda: {(name,): float(number) for name, (number, _) in followed().items()},
+)
+counting.gauge(
+    "moves_standing_still",
+    "1: one of them gets nowhere; the doctor says why.",
+    labels=("move",),
+    read=lambda: {(name,): float(bool(why)) for name, (_, why) in followed().items()},
 )

@@ -11,7 +11,7 @@ from .declaring import Move, Row, Table
 from .exceptions import InvalidMove
 from .sides import Column, DatabaseSide, Key, Values
 from .sides.base import plain
-from .values import Convert, alike, dumper, family, loader
+from .values import Convert, alike, dumping, family, loading
 
 
 def names(table: Table) -> tuple[str, str]:
@@ -147,19 +147,11 @@ class Way:
         """A key of here, as it is there."""
         if self.source.kind == self.target.kind:
             return key
-        return plain(
-            [
-                _through(value, steps)
-                for value, steps in zip(key, self._key_steps, strict=True)
-            ]
-        )
+        return plain(list(map(_through, key, self._key_steps)))
 
     @cached_property
     def _key_steps(self) -> list[list[Convert]]:
-        return [
-            self._steps(old, new)
-            for old, new in zip(self.key, self.key_there, strict=True)
-        ]
+        return list(map(self._steps, self.key, self.key_there))
 
     def convert(self, rows: Sequence[Values]) -> tuple[tuple[str, ...], list[Values]]:
         """Rows as they are to be there, with the names of their columns."""
@@ -203,8 +195,7 @@ class Way:
     def _dumped(self, name: str, value: object) -> object:
         column = self.there[name]
         both = self._families.get(name, column.family)
-        dump = dumper(self.target.connection, both, column)
-        return _through(value, [dump] if dump else [])
+        return _through(value, dumping(self.target.connection, both, column))
 
     @cached_property
     def _families(self) -> dict[str, str]:
@@ -216,14 +207,13 @@ class Way:
 
     def _loader(self, name: str) -> list[Convert]:
         both = self._families.get(self.renamed[name], self.here[name].family)
-        load = loader(self.source.connection, both)
-        return [load] if load else []
+        return loading(self.source.connection, both)
 
     def _steps(self, old: str, new: str) -> list[Convert]:
         if self.source.kind == self.target.kind:
             return []
-        dump = dumper(self.target.connection, self._families[new], self.there[new])
-        return [*self._loader(old), *([dump] if dump else [])]
+        both, column = self._families[new], self.there[new]
+        return self._loader(old) + dumping(self.target.connection, both, column)
 
     def differing(
         self, columns: Sequence[str], expected: Values, found: Values
@@ -246,12 +236,11 @@ class Way:
     @cached_property
     def _back(self) -> dict[str, list[Convert]]:
         """By the name there: from what its driver gives to what Django would."""
-        found = {}
-        for name, column in self.there.items():
-            both = self._families.get(name, column.family)
-            load = loader(self.target.connection, both)
-            found[name] = [load] if load else []
-        return found
+        known = self._families
+        return {
+            name: loading(self.target.connection, known.get(name, column.family))
+            for name, column in self.there.items()
+        }
 
 
 def _through(value: object, steps: Sequence[Convert]) -> object:

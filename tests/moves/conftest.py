@@ -13,6 +13,7 @@ from payments.models import Payment
 from users.models import User
 
 from django_strangler.evidence.counts import counts
+from django_strangler.holding import Hold
 from django_strangler.moves import (
     Move,
     Table,
@@ -28,6 +29,7 @@ from django_strangler.moves.models import MoveState
 from django_strangler.moves.mover import Mover
 from django_strangler.moves.sides import DatabaseSide, side_of
 from django_strangler.moves.switching import Switch
+from django_strangler.moves.working import hold_of
 from tests.services.plugin import needed
 from tests.services.services import KINDS
 from tests.waiting import wait_for
@@ -115,6 +117,13 @@ class Pair:
     def assert_equal(self) -> None:
         for table in ("payments_payment", "payments_refund"):
             assert self.rows(self.legacy, table) == self.rows(self.modern, table)
+
+
+def attend(name: str, source: str) -> Hold:
+    """As if a mover lived that follows it; no other one works meanwhile."""
+    hold = hold_of(name, source, length=600)
+    hold.join()
+    return hold
 
 
 def drop_foreign_keys(side: DatabaseSide) -> None:

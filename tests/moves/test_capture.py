@@ -31,6 +31,7 @@ from django_strangler.moves import (
     capturing,
     checking,
     checks,
+    counts,
     declaring,
     mover,
     replica,
@@ -44,8 +45,8 @@ from django_strangler.moves.models import Copied, Mark, MoveState
 from django_strangler.moves.sides.base import DatabaseSide
 from tests.waiting import wait_for
 
-from .conftest import Pair, run
-from .test_watching import say
+from .conftest import Pair, attend, run
+from .test_watching import panel, say
 
 FIELDS = ("username", "email")
 
@@ -67,11 +68,13 @@ class Captured:
 
     def work(self, worker: Capturer | None = None) -> None:
         """Until everything is published."""
-        worker = worker or Capturer(self.capture)
+        mine = worker or Capturer(self.capture)
         deadline = time.monotonic() + 60
         while not self.is_quiet():
             assert time.monotonic() < deadline
-            time.sleep(min(worker.step(), 0.01))
+            time.sleep(min(mine.step(), 0.01))
+        if worker is None:
+            mine.leave()
 
     def is_quiet(self) -> bool:
         marks = Mark.objects.using(self.source).filter(move=self.capture.name)
@@ -511,6 +514,8 @@ def test_commands_and_doctor_tell_how_a_capture_is(on_postgresql):
     say("capture", "users-user")
     on_postgresql.work()
     assert "users-user: following; 1 row published at first; 0 marks" in say("status")
+    assert [each.text for each in watching.find()] == ["No mover follows users-user."]
+    attend("users-user", on_postgresql.source)
     assert [each.level for each in watching.find()] == [Level.FINE]
 
     add(on_postgresql.source, 2)
@@ -520,13 +525,56 @@ def test_commands_and_doctor_tell_how_a_capture_is(on_postgresql):
     assert "Triggers on users_user" in missing.text
     assert "readers delete copies" in missing.todo
     assert re.search(r"users-user is 36\d\d s behind", late.text)
-    assert "its log says" in late.todo
+    assert "more is written than it can follow" in late.todo
 
     assert "Nothing is left" in say("capture", "users-user", "--stop")
     assert not Mark.objects.using(on_postgresql.source).exists()
     assert "users-user: stopped" in say("status", "users-user")
     with pytest.raises(CommandError, match="No app declares a capture 'nothing'"):
         say("capture", "nothing")
+
+
+def test_a_copy_that_stands_still_without_marks_is_told(
+    on_postgresql, settings, monkeypatch
+):
+    settings.STRANGLER = {**settings.STRANGLER, "MOVES": {"LEASE": 600.0}}
+    declaring.registry.clear()  # No moves.
+    worker = on_postgresql.begin()
+    assert [each.text for each in watching.find()] == ["No mover follows users-user."]
+
+    def refuse(*given: object) -> None:
+        raise MoveRefused("The row 1 is too large.")
+
+    with monkeypatch.context() as only:
+        only.setattr(worker, "_publish", refuse)
+        worker.step()
+        (found,) = watching.find()
+
+    assert (found.text, found.todo) == (
+        "users-user stands still.",
+        "The row 1 is too large.",
+    )
+    assert watching._Followed()() == {"users-user": (1, found.todo)}
+    page = panel()
+    assert "1, stands still: The row 1 is too large." in page
+    on_postgresql.work(worker)
+    assert [each.level for each in watching.find()] == [Level.FINE]
+
+    worker.leave()
+
+    assert [each.text for each in watching.find()] == ["No mover follows users-user."]
+
+
+def test_the_metric_of_how_far_it_is_behind_has_captures(on_postgresql):
+    worker = on_postgresql.begin()
+    worker.step()
+    assert counts.lags[("users-user",)] == 0
+    capturer.end(on_postgresql.capture)
+    worker.recover()
+
+    worker.step()
+
+    assert ("users-user",) not in counts.lags
 
 
 @dataclass(frozen=True, kw_only=True)

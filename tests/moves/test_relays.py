@@ -13,7 +13,7 @@ from django_strangler.moves.mover import Mover
 from django_strangler.outbox.publishing import publish_event
 from tests.monitoring.factories import add_relay
 
-from .conftest import Pair, pay
+from .conftest import Pair, attend, pay
 from .test_watching import say
 
 WHY = "No relay drains the outbox in "
@@ -79,6 +79,7 @@ def test_who_knows_better_switches_without_a_relay(publishing, monkeypatch):
 
 
 def test_the_doctor_tells_before_somebody_switches(publishing):
+    attend("payments", publishing.legacy)
     (found,) = watching.find()
     assert found.level is Level.TROUBLE
     assert found.text.startswith(f"{WHY}'{publishing.modern}'")
@@ -89,6 +90,7 @@ def test_the_doctor_tells_before_somebody_switches(publishing):
 
 
 def test_while_rows_are_copied_no_relay_is_missed(publishing):
+    attend("payments", publishing.legacy)
     publishing.state().update(stage="copying")
 
     assert [each.level for each in watching.find()] == [Level.FINE]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
+import time
+from collections import Counter
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -34,14 +37,16 @@ from django_strangler.moves import (
     syncing,
     using,
     watching,
+    working,
 )
 from django_strangler.moves.directions import direction_of
 from django_strangler.moves.exceptions import InvalidMove, MoveRefused, UnknownMove
-from django_strangler.moves.models import MoveState
+from django_strangler.moves.models import Mark, MoveState
+from django_strangler.moves.mover import Mover
 from django_strangler.moves.sides import mariadb, side_of
 from django_strangler.moves.status import status
 
-from .conftest import Pair, drop_foreign_keys, pay
+from .conftest import Pair, attend, drop_foreign_keys, pay
 
 
 @pytest.fixture
@@ -58,6 +63,12 @@ def say(*arguments: str) -> str:
     out = io.StringIO()
     call_command("strangler_moves", *arguments, stdout=out)
     return out.getvalue()
+
+
+def panel() -> str:
+    """What the admin's page has of moves."""
+    data = {"data": watching.PANEL.data(None)}
+    return render_to_string(watching.PANEL.template, data)
 
 
 def spoil(pair: Pair, number: int = 1) -> None:
@@ -97,6 +108,7 @@ def test_a_mover_validates_in_rotation_and_counts_it_as_evidence(moved):
 
 
 def test_board_and_doctor_hold_while_rows_differ(moved):
+    attend("payments", moved.legacy)
     assert [each.level for each in watching.find()] == [Level.FINE]
     (shown,) = watching.shown()
     assert shown.hold == ()
@@ -111,6 +123,142 @@ def test_board_and_doctor_hold_while_rows_differ(moved):
     (row,) = watching.PANEL.data(None)["rows"]
     assert row["copied"] == 100
     assert [each.kind for each in row["differences"]] == ["differs"]
+
+
+def test_doctor_status_and_metrics_say_that_nobody_follows(moved):
+    (found,) = watching.find()
+    assert (found.level, found.text) == (
+        Level.TROUBLE,
+        "No mover follows payments.",
+    )
+    assert say("status", "payments").endswith("; no mover follows it\n")
+    assert watching._Followed()() == {"payments": (0, "")}
+    page = panel()
+    assert "<strong>none</strong>" in page
+
+    hold = attend("payments", moved.legacy)
+
+    assert [each.level for each in watching.find()] == [Level.FINE]
+    assert watching._Followed()() == {"payments": (1, "")}
+    assert not say("status", "payments").endswith("; no mover follows it\n")
+    hold.leave()
+    pay(moved.legacy, 1)
+    side = direction_of(moved.move).source
+    side.run("UPDATE strangler_moves_mark SET at = at - INTERVAL '1 hour'")
+    (found,) = watching.find()
+    assert re.fullmatch(
+        r"No mover follows payments\. It is 36\d\d s behind\.", found.text
+    )
+
+
+def test_a_mover_that_stands_still_says_why(moved, settings):
+    settings.STRANGLER = {**settings.STRANGLER, "MOVES": {"LEASE": 600.0}}
+    side, mover = direction_of(moved.move).source, Mover(moved.move)
+    mover.step()
+    assert [each.level for each in watching.find()] == [Level.FINE]
+    side.run(
+        "INSERT INTO strangler_moves_mark (move, tab, key, at) "
+        "VALUES ('payments', 'shop.gone', '[1]', now())"
+    )
+
+    mover.step()
+
+    (found,) = watching.find()
+    assert (found.level, found.text) == (Level.TROUBLE, "payments stands still.")
+    assert "There are marks of shop.gone" in found.todo
+    assert "; stands still: There are marks of shop.gone" in say("status", "payments")
+    ((_, why),) = watching._Followed()().values()
+    assert "There are marks of shop.gone" in why
+    page = panel()
+    assert "1, stands still: There are marks of shop.gone" in page
+
+    side.run("DELETE FROM strangler_moves_mark")
+    mover.step()
+
+    assert [each.level for each in watching.find()] == [Level.FINE]
+    assert watching._Followed()() == {"payments": (1, "")}
+
+
+def test_one_that_fails_does_not_hold_up_the_others(monkeypatch):
+    stop, steps = threading.Event(), Counter()
+
+    class Failing(working.Worker):
+        what = "move"
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def step(self) -> float:
+            steps[self.name] += 1
+            if self.name == "bad":
+                raise ValueError("a function of the project's own")
+            if steps["good"] == 50:
+                stop.set()
+            return 0.0
+
+        def recover(self) -> None: ...
+
+        def leave(self) -> None: ...
+
+        def stand_still(self, error: Exception) -> None:
+            steps["told"] += 1
+
+    monkeypatch.setattr(mover, "_worker", Failing)
+    monkeypatch.setattr(mover, "registry", {"good": None, "bad": None})
+    began = time.monotonic()
+
+    mover.run(stop)
+
+    assert steps["good"] == 50
+    # Once a second; the good one would take 50 s beside it.
+    assert 1 <= steps["bad"] <= 2 + (time.monotonic() - began)
+    assert steps["told"] == steps["bad"]
+
+
+def test_what_a_projects_function_raises_is_told_without_its_words(moved, settings):
+    settings.STRANGLER = {**settings.STRANGLER, "MOVES": {"LEASE": 600.0}}
+    mover = Mover(moved.move)
+    mover.step()
+
+    mover.stand_still(ValueError("the card 4111 1111 1111 1111"))
+
+    assert status(moved.move).trouble == "ValueError; see its log."
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb", "sqlite"])
+def test_marks_of_one_that_stands_still_are_not_read_for_another(kind, make_pair):
+    pair = make_pair(kind)
+    marks = Mark.objects.using(pair.legacy)
+    stuck = [Mark(move="stuck", tab="a.b", key=f"[{n}]") for n in range(20_000)]
+    marks.bulk_create(stuck, batch_size=2000)
+    marks.create(move="payments", tab="payments.payment", key="[1]")
+    side, plans = side_of("payments", pair.legacy), []
+    fetch = side.fetch
+
+    def explained(sql: str, params: list[object]) -> list[tuple]:
+        if kind == "postgresql":
+            plans.extend(fetch(f"EXPLAIN ANALYZE {sql}", params))
+        elif kind == "sqlite":
+            plans.extend(fetch(f"EXPLAIN QUERY PLAN {sql}", params))
+        else:
+            side.run("FLUSH STATUS")
+            fetch(sql, params)
+            plans.extend(fetch("SHOW SESSION STATUS LIKE 'Handler_read%%'"))
+        return fetch(sql, params)
+
+    side.fetch = explained
+
+    ((_, _, key),) = side.marks(100)
+    assert key == (1,)
+    assert side.lag()[0] == 1
+    assert side.age() >= 0
+
+    if kind == "mariadb":
+        assert sum(int(number) for _, number in plans) < 50
+    else:
+        text = "\n".join(str(each) for each in plans)
+        assert "strangler_moves_of" in text
+        assert "Removed by Filter" not in text
 
 
 def test_the_commands_tell_how_it_is(moved):
@@ -215,13 +363,9 @@ def test_the_page_has_the_rate_of_differences_with_its_interval(moved):
     Guard.objects.using(moved.legacy).create(
         flag="payments", action="hold", sources=["move:payments"], rule={"limit": 0.1}
     )
-    page = {"data": watching.PANEL.data(None)}
-    assert "the guard&#x27;s limit is 0.1 %" in render_to_string(
-        watching.PANEL.template, page
-    )
-    assert "1 of 40 in a day: 0.443 to 12.9 %" in render_to_string(
-        watching.PANEL.template, page
-    )
+    page = panel()
+    assert "the guard&#x27;s limit is 0.1 %" in page
+    assert "1 of 40 in a day: 0.443 to 12.9 %" in page
 
 
 def test_a_switch_is_refused_without_triggers(moved):

@@ -11,14 +11,7 @@ from .mariadb import MariaDB
 from .postgresql import PostgreSQL
 from .sqlite import SQLite
 
-__all__ = [
-    "Column",
-    "DatabaseSide",
-    "Foreign",
-    "Key",
-    "Values",
-    "side_of",
-]
+__all__ = ["Column", "DatabaseSide", "Foreign", "Key", "Values", "side_of"]
 
 _KINDS: dict[str, type[DatabaseSide]] = {
     "mysql": MariaDB,

@@ -22,6 +22,10 @@ from django_strangler.moves.models import Side as SideRow
 
 Key: TypeAlias = tuple[Any, ...]  # Whole numbers and texts, as JSON can hold them.
 Values: TypeAlias = tuple[Any, ...]
+Bound: TypeAlias = Key | None
+Names: TypeAlias = Sequence[str]
+Keys: TypeAlias = Sequence[Key]
+Rows: TypeAlias = Sequence[Values]
 
 GATE, SIDE, MARK = (each._meta.db_table for each in (Gate, SideRow, Mark))
 IDLE = 3  # Seconds: a mover that is stopped inside a transaction must not hold locks.
@@ -175,22 +179,19 @@ class DatabaseSide(ABC):
         """What a rollback leaves."""
 
     def _lock(self, epoch: int) -> None:
-        found = self._locked()
+        found = self.locked()
         if found is None or found[0] != epoch:
             raise Fenced(
                 f"The side {self.alias!r} of the move {self.move!r} is another than "
                 "it was: it has been opened, or the move has ended. Nothing is lost."
             )
 
-    def locked(self) -> tuple[int, int] | None:
-        """Epoch and when it was opened, for this transaction alone."""
-        return self._locked()
-
     def advance(self, epoch: int) -> None:
         """Let it be that epoch, which is locked."""
         self.run(f"UPDATE {SIDE} SET epoch = %s WHERE move = %s", [epoch, self.move])
 
-    def _locked(self) -> tuple[int, int] | None:
+    def locked(self) -> tuple[int, int] | None:
+        """Epoch and when it was opened, for this transaction alone."""
         rows = self.fetch(
             f"SELECT epoch, opened FROM {SIDE} WHERE move = %s FOR UPDATE", [self.move]
         )
@@ -235,7 +236,7 @@ class DatabaseSide(ABC):
         Of an earlier move of that name the counts go on: who remembers it is fenced.
         """
         with transaction.atomic(using=self.alias, durable=True):
-            if self._locked() is None:
+            if self.locked() is None:
                 self.run(
                     f"INSERT INTO {SIDE} (move, epoch, opened) VALUES (%s, 1, %s)",
                     [self.move, opened],
@@ -299,7 +300,7 @@ class DatabaseSide(ABC):
     def revoke(self, *, over: int) -> None:
         """Let nobody open it who thinks of doing so now."""
         with self.writing():
-            found = self._locked()
+            found = self.locked()
             if found is None or found[1] > over:
                 raise Fenced(f"The side {self.alias!r} has been opened meanwhile.")
             self.run(
@@ -328,7 +329,7 @@ class DatabaseSide(ABC):
         """All of the move."""
         self.run(f"DELETE FROM {MARK} WHERE move = %s", [self.move])
 
-    def marked(self, tab: str, keys: Sequence[Key]) -> set[Key]:
+    def marked(self, tab: str, keys: Keys) -> set[Key]:
         """Which of these have a mark."""
         found: set[Key] = set()
         for part in chunks(keys, 500):
@@ -355,12 +356,16 @@ class DatabaseSide(ABC):
             "LIMIT 100000) AS marks",
             [self.move],
         )
-        age = self.fetch(
+        return int(rows[0][0]), self.age()
+
+    def age(self) -> float:
+        """Of the oldest mark, in seconds; 0 if there is none."""
+        rows = self.fetch(
             f"SELECT {seconds_until_sql(self.connection, 'at')} FROM {MARK} "
             "WHERE move = %s ORDER BY id LIMIT 1",
             [self.move],
         )
-        return int(rows[0][0]), max(0.0, -float(age[0][0])) if age else 0.0
+        return max(0.0, -float(rows[0][0])) if rows else 0.0
 
     def _now(self) -> str:
         return now_sql(self.connection).replace("%%", "%")
@@ -368,7 +373,7 @@ class DatabaseSide(ABC):
     # Triggers
 
     @abstractmethod
-    def install(self, table: str, tab: str, key: Sequence[str]) -> None:
+    def install(self, table: str, tab: str, key: Names) -> None:
         """Fence and marks, in one step that gives up rather than stall writers."""
 
     @abstractmethod
@@ -426,7 +431,7 @@ class DatabaseSide(ABC):
         """How many the catalogue tells of; 0 if it does not know."""
         return 0
 
-    def lacking(self, tables: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def lacking(self, tables: Names) -> Iterator[tuple[str, str]]:
         """What this role may not do and has to, and what to GRANT."""
         yield from ()
 
@@ -438,7 +443,7 @@ class DatabaseSide(ABC):
         """Who this is, as GRANT names it."""
         return ""
 
-    def obstacles(self, tables: Sequence[str]) -> Iterator[str]:
+    def obstacles(self, tables: Names) -> Iterator[str]:
         """What is in the way on this kind of database."""
         yield from ()
 
@@ -452,12 +457,7 @@ class DatabaseSide(ABC):
     # Rows
 
     def rows_after(
-        self,
-        table: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        after: Key | None,
-        most: int,
+        self, table: str, columns: Names, key: Names, after: Bound, most: int
     ) -> list[Values]:
         """The next rows in the order of the key."""
         where, params = self.between(key, after, None)
@@ -468,13 +468,8 @@ class DatabaseSide(ABC):
         )
 
     def bound(
-        self,
-        table: str,
-        key: Sequence[str],
-        after: Key | None,
-        rows: int,
-        upto: Key | None = None,
-    ) -> Key | None:
+        self, table: str, key: Names, after: Bound, rows: int, upto: Bound = None
+    ) -> Bound:
         """The key so many rows further on; None beyond the last, or ``upto``."""
         where, params = self.between(key, after, upto)
         found = self.fetch(
@@ -485,7 +480,7 @@ class DatabaseSide(ABC):
         return plain(found[0]) if found else None
 
     def keys_between(
-        self, table: str, key: Sequence[str], after: Key | None, upto: Key | None
+        self, table: str, key: Names, after: Bound, upto: Bound
     ) -> list[Key]:
         """The keys of a range; it ends with ``upto``."""
         where, params = self.between(key, after, upto)
@@ -497,11 +492,7 @@ class DatabaseSide(ABC):
         return [plain(row) for row in rows]
 
     def rows_of(
-        self,
-        table: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        keys: Sequence[Key],
+        self, table: str, columns: Names, key: Names, keys: Keys
     ) -> list[Values]:
         """The rows with these keys."""
         found: list[Values] = []
@@ -514,15 +505,13 @@ class DatabaseSide(ABC):
             )
         return found
 
-    def delete(self, table: str, key: Sequence[str], keys: Sequence[Key]) -> None:
+    def delete(self, table: str, key: Names, keys: Keys) -> None:
         """Let there be no rows with these keys."""
         for part in chunks(keys, self.at_once):
             where, params = self._among(table, key, part)
             self.run(f"DELETE FROM {self.quote(table)} WHERE {where}", params)
 
-    def _among(
-        self, table: str, key: Sequence[str], keys: Sequence[Key]
-    ) -> tuple[str, list[Any]]:
+    def _among(self, table: str, key: Names, keys: Keys) -> tuple[str, list[Any]]:
         """A condition: to have one of these keys."""
         one, names = ", ".join(["%s"] * len(key)), self.quote(*key)
         if len(key) > 1:
@@ -532,29 +521,18 @@ class DatabaseSide(ABC):
             [part for each in keys for part in each],
         )
 
-    def write(
-        self,
-        table: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        rows: Sequence[Values],
-    ) -> None:
+    def write(self, table: str, columns: Names, key: Names, rows: Rows) -> None:
         """Let these rows be as they are here, whatever they were before."""
         self._insert(table, columns, rows, self._conflict(columns, key))
 
-    def _conflict(self, columns: Sequence[str], key: Sequence[str]) -> str:
+    def _conflict(self, columns: Names, key: Names) -> str:
         rest = [each for each in columns if each not in key]
         sets = ", ".join(f"{self.quote(c)} = EXCLUDED.{self.quote(c)}" for c in rest)
         what = f"UPDATE SET {sets}" if rest else "NOTHING"
         return f"ON CONFLICT ({self.quote(*key)}) DO {what}"
 
     def _insert(
-        self,
-        table: str,
-        columns: Sequence[str],
-        rows: Sequence[Values],
-        end: str,
-        override: str = "",
+        self, table: str, columns: Names, rows: Rows, end: str, override: str = ""
     ) -> None:
         one = f"({', '.join(['%s'] * len(columns))})"
         for part in chunks(rows, self.at_once // 2):
@@ -566,22 +544,15 @@ class DatabaseSide(ABC):
 
     @abstractmethod
     def digest(
-        self,
-        table: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        after: Key | None,
-        upto: Key | None,
+        self, table: str, columns: Names, key: Names, after: Bound, upto: Bound
     ) -> Values:
         """A number of rows and a sum over all values; the same for the same rows."""
 
-    def selected(self, columns: Sequence[str]) -> str:
+    def selected(self, columns: Names) -> str:
         """Columns for SELECT."""
         return self.quote(*columns)
 
-    def between(
-        self, key: Sequence[str], after: Key | None, upto: Key | None
-    ) -> tuple[str, list[Any]]:
+    def between(self, key: Names, after: Bound, upto: Bound) -> tuple[str, list[Any]]:
         """A WHERE for a range of keys, or nothing."""
         parts, params = [], []
         for bound, sign in ((after, ">"), (upto, "<=")):
@@ -591,9 +562,7 @@ class DatabaseSide(ABC):
                 params += values
         return (f" WHERE {' AND '.join(parts)}" if parts else ""), params
 
-    def _compared(
-        self, key: Sequence[str], sign: str, bound: Key
-    ) -> tuple[str, list[Any]]:
+    def _compared(self, key: Names, sign: str, bound: Key) -> tuple[str, list[Any]]:
         # Spelled out: MariaDB uses no index for (a, b) > (x, y).
         first = self.quote(key[0])
         if len(key) == 1:

@@ -15,10 +15,12 @@ from .base import (
     PATIENCE,
     SEEN,
     SIDE,
+    Bound,
     Column,
     DatabaseSide,
     Foreign,
-    Key,
+    Names,
+    Rows,
     Values,
 )
 
@@ -100,7 +102,7 @@ class MariaDB(DatabaseSide):
 
     # Triggers
 
-    def install(self, table: str, tab: str, key: Sequence[str]) -> None:
+    def install(self, table: str, tab: str, key: Names) -> None:
         def packed(row: str) -> str:
             return f"JSON_ARRAY({', '.join(f'{row}.{self.quote(k)}' for k in key)})"
 
@@ -230,7 +232,7 @@ class MariaDB(DatabaseSide):
             for (name, table, parent), pairs in columns.items()
         ]
 
-    def lacking(self, tables: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def lacking(self, tables: Names) -> Iterator[tuple[str, str]]:
         has = self._rights()
         for name in (*tables, GATE, SIDE, MARK):
             for right in RIGHTS if name in tables else RIGHTS[:4]:
@@ -263,7 +265,7 @@ class MariaDB(DatabaseSide):
         user, _, host = str(self.fetch("SELECT CURRENT_USER()")[0][0]).rpartition("@")
         return f"'{user}'@'{host}'"
 
-    def obstacles(self, tables: Sequence[str]) -> Iterator[str]:
+    def obstacles(self, tables: Names) -> Iterator[str]:
         if not getattr(self.connection, "mysql_is_mariadb", False):
             yield f"{self.alias!r} is MySQL. Moves know MariaDB, not MySQL."
         for each in self.foreign_keys():
@@ -317,13 +319,7 @@ class MariaDB(DatabaseSide):
 
     # Rows
 
-    def write(
-        self,
-        table: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        rows: Sequence[Values],
-    ) -> None:
+    def write(self, table: str, columns: Names, key: Names, rows: Rows) -> None:
         end = ""
         if self.remembered("uniques", table):
             # ON DUPLICATE KEY would take any unique index for the key's.
@@ -336,12 +332,7 @@ class MariaDB(DatabaseSide):
         self._insert(table, columns, rows, end)
 
     def digest(
-        self,
-        table: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        after: Key | None,
-        upto: Key | None,
+        self, table: str, columns: Names, key: Names, after: Bound, upto: Bound
     ) -> Values:
         where, params = self.between(key, after, upto)
         # As one character set, and NULL as a word without quotes.

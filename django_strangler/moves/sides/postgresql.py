@@ -19,10 +19,13 @@ from .base import (
     PATIENCE,
     SEEN,
     SIDE,
+    Bound,
     Column,
     DatabaseSide,
     Foreign,
-    Key,
+    Keys,
+    Names,
+    Rows,
     Values,
 )
 
@@ -137,7 +140,7 @@ class PostgreSQL(DatabaseSide):
 
     # Triggers
 
-    def install(self, table: str, tab: str, key: Sequence[str]) -> None:
+    def install(self, table: str, tab: str, key: Names) -> None:
         where = self.fetch("SELECT current_schema()")[0][0]
 
         def packed(prefix: str) -> str:
@@ -263,7 +266,7 @@ class PostgreSQL(DatabaseSide):
             for name, table, parent, cascades, columns, parents in rows
         ]
 
-    def lacking(self, tables: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def lacking(self, tables: Names) -> Iterator[tuple[str, str]]:
         for name, right in self.fetch(
             "SELECT name, r FROM unnest(%s::text[]) name, unnest(%s::text[]) r "
             "WHERE to_regclass(quote_ident(name)) IS NOT NULL "
@@ -299,7 +302,7 @@ class PostgreSQL(DatabaseSide):
     def role(self) -> str:
         return str(self.fetch("SELECT quote_ident(current_user)")[0][0])
 
-    def obstacles(self, tables: Sequence[str]) -> Iterator[str]:
+    def obstacles(self, tables: Names) -> Iterator[str]:
         rows = self.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND "
             "pg_table_is_visible(oid) AND (relkind = 'p' OR relispartition "
@@ -354,9 +357,7 @@ class PostgreSQL(DatabaseSide):
 
     # Rows
 
-    def _among(
-        self, table: str, key: Sequence[str], keys: Sequence[Key]
-    ) -> tuple[str, list[Any]]:
+    def _among(self, table: str, key: Names, keys: Keys) -> tuple[str, list[Any]]:
         # Arrays: one statement, however many there are.
         types = self.remembered("columns", table)
         arrays = ", ".join(f"%s::text[]::{_bare(types[name].type)}[]" for name in key)
@@ -365,13 +366,7 @@ class PostgreSQL(DatabaseSide):
             [[str(each[n]) for each in keys] for n in range(len(key))],
         )
 
-    def write(
-        self,
-        table: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        rows: Sequence[Values],
-    ) -> None:
+    def write(self, table: str, columns: Names, key: Names, rows: Rows) -> None:
         end = self._conflict(columns, key)
         if len(rows) >= COPY_FROM and self._can_copy():
             with self._staged(table, columns, end) as stage:
@@ -382,12 +377,12 @@ class PostgreSQL(DatabaseSide):
 
     def pour(
         self,
-        rows: tuple[str, Sequence[str], Sequence[str]],
+        rows: tuple[str, Names, Names],
         target: PostgreSQL,
-        there: tuple[str, Sequence[str], Sequence[str]],
-        after: Key | None,
+        there: tuple[str, Names, Names],
+        after: Bound,
         most: int,
-    ) -> tuple[int, Key | None] | None:
+    ) -> tuple[int, Bound] | None:
         """
         Write the next rows there, as the text that one gives and the other takes.
 
@@ -420,7 +415,7 @@ class PostgreSQL(DatabaseSide):
             return hasattr(cursor.cursor, "copy")  # psycopg 3
 
     @contextmanager
-    def _staged(self, table: str, columns: Sequence[str], end: str) -> Iterator[Any]:
+    def _staged(self, table: str, columns: Names, end: str) -> Iterator[Any]:
         """Take rows by COPY, then write them all at once."""
         names, name = self.quote(*columns), self.quote(table)
         with self.connection.cursor() as cursor:
@@ -440,12 +435,7 @@ class PostgreSQL(DatabaseSide):
             cursor.execute("DROP TABLE strangler_rows")
 
     def digest(
-        self,
-        table: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        after: Key | None,
-        upto: Key | None,
+        self, table: str, columns: Names, key: Names, after: Bound, upto: Bound
     ) -> Values:
         where, params = self.between(key, after, upto)
         return self.fetch(

@@ -11,10 +11,12 @@ from .base import (
     MARK,
     SEEN,
     SIDE,
+    Bound,
     Column,
     DatabaseSide,
     Foreign,
-    Key,
+    Keys,
+    Names,
     Values,
     chunks,
 )
@@ -50,7 +52,7 @@ class SQLite(DatabaseSide):
     def _mover(self, is_on: bool) -> None:
         self.run(f"UPDATE {GATE} SET mover = %s WHERE move = %s", [is_on, self.move])
 
-    def _locked(self) -> tuple[int, int] | None:
+    def locked(self) -> tuple[int, int] | None:
         self.run(f"UPDATE {SIDE} SET epoch = epoch WHERE move = %s", [self.move])
         return self.standing()
 
@@ -73,7 +75,7 @@ class SQLite(DatabaseSide):
 
     # Triggers
 
-    def install(self, table: str, tab: str, key: Sequence[str]) -> None:
+    def install(self, table: str, tab: str, key: Names) -> None:
         for event, rows in SEEN.items():
             name = self.quote(self.trigger(table, event))
             marks = ""
@@ -174,13 +176,11 @@ class SQLite(DatabaseSide):
 
     # Rows
 
-    def selected(self, columns: Sequence[str]) -> str:
+    def selected(self, columns: Names) -> str:
         # As they are stored: Python's module would convert a plain column.
         return ", ".join(f"+{self.quote(name)}" for name in columns)
 
-    def _among(
-        self, table: str, key: Sequence[str], keys: Sequence[Key]
-    ) -> tuple[str, list[Any]]:
+    def _among(self, table: str, key: Names, keys: Keys) -> tuple[str, list[Any]]:
         one = f"({', '.join(['%s'] * len(key))})"
         return (
             f"({self.quote(*key)}) IN (VALUES {', '.join([one] * len(keys))})",
@@ -188,12 +188,7 @@ class SQLite(DatabaseSide):
         )
 
     def digest(
-        self,
-        table: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        after: Key | None,
-        upto: Key | None,
+        self, table: str, columns: Names, key: Names, after: Bound, upto: Bound
     ) -> Values:
         where, params = self.between(key, after, upto)
         rows = self.fetch(

@@ -6,7 +6,10 @@ Nothing of django-strangler is in it but the names of its tables.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -30,25 +33,38 @@ Rows = dict[str, dict[Any, Row]]  # By table and key.
 
 def query(url: str, sql: str) -> list[Row]:
     """Rows by the names of their columns, over a connection of its own."""
-    if url.startswith("postgres"):
-        with psycopg.connect(url, autocommit=True) as connection:
-            cursor = connection.execute(sql)
-            names = [each.name for each in cursor.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in cursor]
-    parts = urlsplit(url)
-    with (
-        pymysql.connect(
-            host=parts.hostname,
-            port=parts.port or 3306,
-            user=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-            database=parts.path[1:],
-            charset="utf8mb4",
-        ) as connection,
-        connection.cursor(pymysql.cursors.DictCursor) as cursor,
-    ):
+    with contextlib.closing(_connect(url)) as connection:
+        cursor = connection.cursor()
         cursor.execute(sql)
-        return list(cursor.fetchall())
+        names = [each[0] for each in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _connect(url: str, *, autocommit: bool = True) -> Any:
+    if url.startswith("postgres"):
+        return psycopg.connect(url, autocommit=autocommit)
+    parts = urlsplit(url)
+    return pymysql.connect(
+        host=parts.hostname,
+        port=parts.port or 3306,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        database=parts.path[1:],
+        charset="utf8mb4",
+        autocommit=autocommit,
+    )
+
+
+def write_slowly(url: str, has_written: threading.Event, seconds: float = 10) -> None:
+    """A transaction that writes, changes nothing, and does not end for so long."""
+    with contextlib.closing(_connect(url, autocommit=False)) as connection:
+        connection.cursor().execute(
+            "UPDATE torture_moves_account SET bulk = bulk "
+            "WHERE id = (SELECT * FROM (SELECT MAX(id) FROM torture_moves_account) x)"
+        )
+        has_written.set()
+        time.sleep(seconds)
+        connection.commit()
 
 
 def read(url: str) -> Rows:

@@ -143,7 +143,7 @@ def no_epoch() -> None:
 
     def lock(self: Any, epoch: int) -> None:
         time.sleep(PAUSE)
-        self._locked()
+        self.locked()
 
     DatabaseSide._lock = lock  # type: ignore[method-assign]
 

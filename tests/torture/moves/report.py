@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from .ledger import COMMITTED, REFUSED, UNDONE, Line
 
+CALM, FIRE, LONG = "undisturbed", "under fire", "beside a transaction of 10 s"
 EXIT = {"GOOD": 0, "BAD": 1, "VOID": 2}
 
 
@@ -19,7 +20,7 @@ class Window:
     began: float
     ended: float
     goal: str
-    is_calm: bool
+    how: str
 
     def pause(self, lines: Iterable[Line]) -> float:
         """The longest wait of any writer that touches it."""
@@ -78,11 +79,11 @@ class Report:
             f"{self.false_differences} differences that the app saw",
             f"longest wait of a writer: {longest:.2f} s",
         ]
-        for is_calm, word in ((True, "undisturbed"), (False, "under fire")):
-            pauses = [w.pause(well) for w in self.windows if w.is_calm == is_calm]
+        for how in (CALM, LONG, FIRE):
+            pauses = [w.pause(well) for w in self.windows if w.how == how]
             if pauses:
                 found.append(
-                    f"pause at {len(pauses)} switches, {word}: median "
+                    f"pause at {len(pauses)} switches, {how}: median "
                     f"{1000 * statistics.median(pauses):.0f} ms, max "
                     f"{1000 * max(pauses):.0f} ms"
                 )

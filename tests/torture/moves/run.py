@@ -10,6 +10,7 @@ import argparse
 import itertools
 import re
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from tests.torture import schedule
 from . import faults, judge, ledger
 from .moves import NAME
 from .mutants import MUTANTS
-from .report import EXIT, Report, Window
+from .report import CALM, EXIT, FIRE, LONG, Report, Window
 from .stage import SIDES, Stage, staged
 
 KINDS = ("hot-rr", "raw", "keys", "bulk", "long", "hot", "keys-rr", "hot")
@@ -129,8 +130,10 @@ class Run:
         for goal in goals:
             stage.wait(lambda: stage.marks() < 100)
             self._verify()
-            self._switch(goal, is_calm=True)
+            self._switch(goal, CALM)
             time.sleep(1)
+        self._switch_beside_a_long_transaction("legacy")
+        self._switch_beside_a_long_transaction("modern")
         self._end()
 
     # Parts
@@ -194,25 +197,35 @@ class Run:
             self._do(step, goal)
             # Whatever has died: before long one side is open again, by itself.
             self.stage.wait(self._is_open, 90)
-            self._window(began, goal, is_calm=False)
+            self._window(began, goal, FIRE)
             if self.stage.primary() == goal:
                 return
             self._verify()
-        self._switch(goal, is_calm=False)
+        self._switch(goal, FIRE)
 
-    def _switch(self, goal: str, *, is_calm: bool) -> None:
+    def _switch_beside_a_long_transaction(self, goal: str) -> None:
+        """The switch has to wait for it; nobody else may."""
+        self._verify()
+        url, has_written = self.stage.urls[self.stage.primary()], threading.Event()
+        long = threading.Thread(target=judge.write_slowly, args=(url, has_written))
+        long.start()
+        assert has_written.wait(60)
+        self._switch(goal, LONG)
+        long.join()
+
+    def _switch(self, goal: str, how: str) -> None:
         began = time.monotonic()
         self.stage.must("switch", NAME, "--to", goal)
-        self._window(began, goal, is_calm=is_calm)
+        self._window(began, goal, how)
         if self.stage.primary() != goal:
             self.report.troubles.append(f"switch to {goal} said yes, and did not")
 
     def _is_open(self) -> bool:
         return not self.stage.goal() and not all(map(self.stage.is_closed, SIDES))
 
-    def _window(self, began: float, goal: str, *, is_calm: bool) -> None:
+    def _window(self, began: float, goal: str, how: str) -> None:
         self.report.windows.append(
-            Window(began=began, ended=time.monotonic(), goal=goal, is_calm=is_calm)
+            Window(began=began, ended=time.monotonic(), goal=goal, how=how)
         )
 
     def _watch_lag(self) -> float:

@@ -12,7 +12,7 @@ import pytest
 
 from . import judge, ledger
 from .ledger import COMMITTED, REFUSED, UNDONE, Line
-from .report import Report, Window
+from .report import CALM, Report, Window
 
 ROOT = Path(__file__).parents[3]
 LINES = [
@@ -84,7 +84,7 @@ def test_a_tag_that_should_be_gone_is_seen():
 
 
 def test_a_pause_is_the_longest_wait_that_touches_the_switch():
-    window = Window(began=10, ended=12, goal="modern", is_calm=True)
+    window = Window(began=10, ended=12, goal="modern", how=CALM)
     waits = [(9.9, 0.2), (11, 0.5), (11.9, 3), (8, 1), (13, 9)]
 
     lines = [Line(token="", kind="hot", at=at, waited=wait) for at, wait in waits]

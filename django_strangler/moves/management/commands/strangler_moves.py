@@ -196,6 +196,15 @@ class Command(StranglerCommand):
 
 
 def _line(each: Status) -> str:
+    text = _told(each)
+    if not each.is_on:
+        return text
+    if not each.movers:
+        return f"{text}; no mover follows it"
+    return f"{text}; stands still: {each.trouble}" if each.trouble else text
+
+
+def _told(each: Status) -> str:
     if each.is_capture:
         return (
             f"{each.name}: {each.stage}; {how_many(each.copied, 'row')} published at "
