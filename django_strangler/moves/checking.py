@@ -21,7 +21,7 @@ from .declaring import Move, move_of
 from .directions import Direction, direction_of, sides, ways_between
 from .exceptions import InvalidMove
 from .models import ON, MoveState
-from .sides import DatabaseSide, side_of
+from .sides import DatabaseSide
 from .sides.base import GATE, MARK, SIDE
 from .values import fits
 from .ways import Way
@@ -53,8 +53,8 @@ def captured(move: type[Move], *, home: str = "") -> Iterator[Obstacle]:
         if not is_moved or each.source == home or each.source not in connections:
             continue
         states = MoveState.objects.using(each.source).on().filter(name=each.name)
-        books = MoveState._meta.db_table
-        if side_of(each.name, each.source).exists(books) and states.exists():
+        tables = connections[each.source].introspection.table_names()
+        if MoveState._meta.db_table in tables and states.exists():
             yield Obstacle(
                 text=f"{each.model} is captured by {each.name!r}: written elsewhere "
                 "after a switch, it would leave no event.",

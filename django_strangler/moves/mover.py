@@ -37,7 +37,7 @@ LOOK_CLOSELY = 10.0  # And whether tables and triggers are as they were.
 IDLE = 0.1  # The longest sleep.
 TIDY = 20_000  # Marks.
 TICK = timedelta(microseconds=500)
-PAGE_TAKES = 0.25  # A page that takes longer is made smaller.
+TAKES = 0.25  # Seconds: pages and chunks that take longer are made smaller.
 
 
 class Mover(Worker):
@@ -57,6 +57,7 @@ class Mover(Worker):
         self._ways: dict[str, Mapping[str, Way]] = {}
         self._look_at = self._closely_at = self._copy_at = self._validate_at = 0.0
         self._page = min(1000, settings().page)
+        self._chunk = min(500, settings().chunk)
         self._best = float("inf")  # Seconds for a row, when nothing else goes on.
         self._idle = settings().poll
         self._deleted = 0
@@ -138,10 +139,13 @@ class Mover(Worker):
     # Work
 
     def _work(self, state: MoveState, direction: Direction) -> float:
-        chunk = settings().chunk
         # A page and a chunk in turn: who writes much, keeps no copy from its end.
+        chunk, began = self._chunk, self._now()
         most = chunk if state.stage == Stage.COPYING else syncing.AT_ONCE
         done, _ = syncing.follow(direction, chunk, most, keep=self._hold.keep)
+        if done >= chunk:
+            took = (self._now() - began) * chunk / done
+            self._chunk = _fitting(chunk, took, settings().chunk)
         if done:
             self._idle = settings().poll
             self._deleted += done
@@ -210,10 +214,7 @@ class Mover(Worker):
             self._best = min(self._best, each)
             if each > 3 * self._best:  # The databases have other work.
                 rest += took
-            if took > 2 * PAGE_TAKES:
-                self._page = max(100, self._page // 2)
-            elif took < PAGE_TAKES:
-                self._page = min(conf.page, self._page * 2)
+            self._page = _fitting(self._page, took, conf.page)
         behind = (direction.source.replica_lag(), direction.target.replica_lag())
         if max(behind) > conf.replica_lag:
             rest += 1.0
@@ -245,6 +246,13 @@ class Mover(Worker):
         )
 
 
+def _fitting(size: int, took: float, most: int) -> int:
+    """How much to do at once: as long, others wait for the lock and the hold lasts."""
+    if took > 2 * TAKES:
+        return max(100, size // 2)
+    return min(most, size * 2) if took < TAKES else size
+
+
 def run(
     stop: threading.Event,
     only: str | None = None,
@@ -267,10 +275,8 @@ def run(
         if delay > 0:
             stop.wait(min(delay, LOOK))
     for worker in workers.values():
-        try:
+        with suppress(Error):  # A hold ends by itself.
             worker.leave()
-        except Error as error:
-            logger.debug("A mover's hold ends by itself: %s", error)
 
 
 def _worker(name: str) -> Worker:

@@ -215,6 +215,31 @@ def test_one_that_fails_does_not_hold_up_the_others(monkeypatch):
     assert steps["told"] == steps["bad"]
 
 
+@pytest.mark.parametrize("stage", ["copying", "following"])
+def test_a_mover_does_less_at_once_where_databases_are_slow(moved, monkeypatch, stage):
+    moved.state().update(stage=stage, progress={})
+    clock, chunks = [1000.0], []
+    slow = Mover(moved.move, monotonic=lambda: clock[0])
+    each = 0.01  # Seconds for a mark.
+
+    def follow(direction, chunk, most, **more):
+        chunks.append(chunk)
+        done = min(most, 4 * chunk)
+        clock[0] += done * each
+        return done, {}
+
+    monkeypatch.setattr(syncing, "follow", follow)
+    for _ in range(6):
+        slow.step()
+    assert chunks == [500, 250, 125, 100, 100, 100]
+
+    each = 0.0001
+    for _ in range(6):
+        slow.step()
+
+    assert chunks[6:] == [100, 200, 400, 800, 1600, 2000]
+
+
 def test_what_a_projects_function_raises_is_told_without_its_words(moved, settings):
     settings.STRANGLER = {**settings.STRANGLER, "MOVES": {"LEASE": 600.0}}
     mover = Mover(moved.move)

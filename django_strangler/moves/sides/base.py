@@ -213,10 +213,6 @@ class DatabaseSide(ABC):
 
     # Gate and side
 
-    def exists(self, table: str) -> bool:
-        """Whether there is such a table."""
-        return table in self.connection.introspection.table_names()
-
     def standing(self) -> tuple[int, int] | None:
         """Epoch and when it was opened; None before the move has begun."""
         rows = self.fetch(
@@ -246,10 +242,7 @@ class DatabaseSide(ABC):
                     [self.move, closed, False],
                 )
             else:
-                self.run(
-                    f"UPDATE {SIDE} SET epoch = epoch + 1, opened = %s WHERE move = %s",
-                    [opened, self.move],
-                )
+                self._turn(", opened = %s", opened)
                 self._set_gate(closed)
             self.forget_marks()
 
@@ -271,9 +264,7 @@ class DatabaseSide(ABC):
         with self.busy(), transaction.atomic(using=self.alias, durable=True):
             self._exclude(timeout)
             self._set_gate(True)
-            self.run(
-                f"UPDATE {SIDE} SET epoch = epoch + 1 WHERE move = %s", [self.move]
-            )
+            self._turn()
             found = self.standing()
         if found is None:
             raise Fenced(f"The move {self.move!r} has ended.")
@@ -291,10 +282,7 @@ class DatabaseSide(ABC):
     def open(self, epoch: int, *, over: int) -> None:
         """Become the side that has the truth: newer than ``over``."""
         with self.writing(epoch):
-            self.run(
-                f"UPDATE {SIDE} SET epoch = epoch + 1, opened = %s WHERE move = %s",
-                [over + 1, self.move],
-            )
+            self._turn(", opened = %s", over + 1)
             self._set_gate(False)
 
     def revoke(self, *, over: int) -> None:
@@ -303,9 +291,12 @@ class DatabaseSide(ABC):
             found = self.locked()
             if found is None or found[1] > over:
                 raise Fenced(f"The side {self.alias!r} has been opened meanwhile.")
-            self.run(
-                f"UPDATE {SIDE} SET epoch = epoch + 1 WHERE move = %s", [self.move]
-            )
+            self._turn()
+
+    def _turn(self, also: str = "", *values: int) -> None:
+        """A new epoch: nobody goes on who has read the one before."""
+        sql = f"UPDATE {SIDE} SET epoch = epoch + 1{also} WHERE move = %s"
+        self.run(sql, [*values, self.move])
 
     def _set_gate(self, closed: bool) -> None:
         self.run(f"UPDATE {GATE} SET closed = %s WHERE move = %s", [closed, self.move])
