@@ -45,6 +45,7 @@ def main() -> int:
         "--beside", type=Path, help="history.json of a control run, to compare with"
     )
     parser.add_argument("--report", type=Path, help="where to write the page")
+    parser.add_argument("--picture", type=Path, help="where to draw the timeline")
     parser.add_argument("--logs", type=Path, help="where the processes write theirs")
     parser.add_argument("--check", type=Path, help="only judge this history again")
     options = parser.parse_args()
@@ -56,7 +57,7 @@ def main() -> int:
     django.setup()
     from . import judge
     from .history import History
-    from .report import page
+    from .report import page, picture
     from .run import run
 
     if options.check:
@@ -74,7 +75,9 @@ def main() -> int:
         logs = options.logs or Path(tempfile.mkdtemp(prefix="extraction-"))
         logs.mkdir(parents=True, exist_ok=True)
         print(f"What the processes write: {logs}", flush=True)
-        _, verdict = run(options, logs)
+        history, verdict = run(options, logs)
+    if options.picture:
+        options.picture.write_text(picture(history))
     for name, value in verdict.figures.items():
         print(f"  {name}: {value}")
     for row in verdict.phases:

@@ -11,7 +11,7 @@ from typing import Any
 from .history import History, Row
 from .judge import ENOUGH, Verdict
 
-WIDE, LEFT, ROW = 1100, 90, 70
+WIDE, LEFT, ROW, FOOT = 1100, 110, 70, 24
 SIDES = {"": "#9aa4b2", "legacy": "#e8a13c", "modern": "#2f9e6e"}
 
 PAGE = """<!doctype html>
@@ -55,8 +55,8 @@ def page(history: History, verdict: Verdict, options: Mapping[str, Any]) -> str:
     figures = verdict.figures
     word = "Nobody was harmed" if verdict.is_good else "Somebody was harmed"
     sentence = (
-        f"{figures['customers']} customers, {figures['requests']} requests and "
-        f"{figures['faults']} faults, while payments left the monolith. Downtime: "
+        f"{figures['customers']:,} customers, {figures['requests']:,} requests and "
+        f"{figures['faults']:,} faults, while payments left the monolith. Downtime: "
         f"{figures['downtime, s']} s. In the books: {figures['money in the books']}; "
         f"at the bank: {figures['money at the bank']}."
     )
@@ -65,11 +65,11 @@ def page(history: History, verdict: Verdict, options: Mapping[str, Any]) -> str:
         {
             "phase": f"{number}. {row['name']}",
             "seconds": f"{row['seconds']:.0f}",
-            "tries": row["tries"],
+            "tries": f"{row['tries']:,}",
             "errors": f"{row['errors'] / max(1, row['tries']):.2%}",
             "modern": f"{row['modern'] / max(1, row['tries']):.0%}",
-            "p50, ms": f"{row['p50'] * 1000:.0f}",
-            "p99, ms": f"{row['p99'] * 1000:.0f}",
+            "p50, ms": f"{row['p50'] * 1000:.0f}" if row["calm"] else "",
+            "p99, ms": f"{row['p99'] * 1000:.0f}" if row["calm"] else "",
             **_beside(row, figures.get("p99 of the control run, ms")),
         }
         for number, row in enumerate(verdict.phases, start=1)
@@ -84,7 +84,7 @@ def page(history: History, verdict: Verdict, options: Mapping[str, Any]) -> str:
         legacy=SIDES["legacy"],
         modern=SIDES["modern"],
         other=SIDES[""],
-        figures=table({"": name, "value": value} for name, value in figures.items()),
+        figures=table({"": name, " ": _said(value)} for name, value in figures.items()),
         phases=table(shown),
         faults=table({"fault": name, "times": n} for name, n in sorted(kinds.items())),
         seconds=options.get("seconds", history.seconds),
@@ -98,6 +98,13 @@ def _beside(row: Row, bar: Any) -> dict[str, str]:
         return {}
     enough = row["calm"] >= ENOUGH
     return {"of the control": f"{1000 * row['p99'] / bar:.2f}" if enough else ""}
+
+
+def _said(value: object) -> str:
+    """A figure, or some of them."""
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -155,13 +162,31 @@ def timeline(history: History) -> str:
         _row("no answer", "".join(errors)),
         _row("p99, up to 2 s", "".join(slow)),
         _row(f"{peak} events wait", "".join(lag)),
+        _minutes(seconds, step),
     ]
-    height = ROW * len(rows)
+    height = ROW * (len(rows) - 1) + FOOT
     drawn = "".join(
         f'<g transform="translate(0 {ROW * number})">{row}</g>'
         for number, row in enumerate(rows)
     )
     return f'<svg viewBox="0 0 {LEFT + WIDE} {height}" role="img">{drawn}</svg>'
+
+
+def picture(history: History) -> str:
+    """The timeline as a file of its own, for a page of the docs."""
+    return timeline(history).replace(
+        'role="img">',
+        'xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="13">'
+        '<rect width="100%" height="100%" fill="#fff"/>',
+    )
+
+
+def _minutes(seconds: int, step: float) -> str:
+    """The foot of it all."""
+    return "".join(
+        f'<text x="{LEFT + second * step:.0f}" y="15">{second // 60} min</text>'
+        for second in range(0, seconds - 15, 60)
+    )
 
 
 def _row(title: str, drawn: str) -> str:
@@ -179,7 +204,8 @@ def _bar(x: float, width: float, base: float, share: float, colour: str) -> str:
 
 
 def _phases(phases: list[Row], x: Any) -> str:
-    drawn = []
+    drawn: list[str] = []
+    free = [0.0, 0.0]  # Where each of two lines has room for the next number.
     for number, (this, following) in enumerate(pairwise(phases)):
         left, right = x(this["at"]), x(following["at"])
         colour = "#5b7fd644" if number % 2 else "#5b7fd688"
@@ -187,8 +213,12 @@ def _phases(phases: list[Row], x: Any) -> str:
         drawn.append(
             f'<rect x="{left:.1f}" width="{right - left:.1f}" y="30" height="30" '
             f'fill="{colour}">{title}</rect>'
-            f'<text x="{left + 2:.1f}" y="{26 - 11 * (number % 2)}">{number + 1}</text>'
         )
+        line = 0 if free[0] <= left else 1
+        if free[line] <= left:
+            free[line] = left + 16
+            y = 26 - 12 * line
+            drawn.append(f'<text x="{left + 2:.1f}" y="{y}">{number + 1}</text>')
     return _row("phases", "".join(drawn))
 
 

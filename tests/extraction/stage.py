@@ -229,6 +229,17 @@ class Stage:
             log.write(f"$ manage.py {' '.join(command)}\n{said}")
         return status, said
 
+    def run_at_home(self, *command: str) -> tuple[int, str]:
+        """What takes a developer's machine, and nothing of the one that serves."""
+        done = subprocess.run(
+            ["nice", "-n", "19", sys.executable, "-m", "django", *command],
+            env=self.environment(),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout + done.stderr
+
     def leave_desk(self) -> None:
         """What is typed next, another release answers."""
         if self._desk is not None:
