@@ -2,7 +2,7 @@
 One extraction from end to end, under fire: make extraction
 
     python -m tests.extraction --seconds 360 --seed 1
-    python -m tests.extraction --control        nothing is moved, nobody is hurt
+    python -m tests.extraction --control        nothing is moved; the same is broken
     python -m tests.extraction --check history.json
 
 Ends with 0 when nobody was harmed, else 1.
@@ -27,8 +27,9 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=90, help="requests a second")
     parser.add_argument("--customers", type=int, help="else 1,000 in six minutes")
     parser.add_argument("--database", choices=["postgresql"], default="postgresql")
+    parser.add_argument("--pace", type=float, default=1, help="of faults; 2 has half")
     parser.add_argument("--calm", action="store_true", help="hurt nobody")
-    parser.add_argument("--control", action="store_true", help="move nothing, calmly")
+    parser.add_argument("--control", action="store_true", help="move nothing")
     parser.add_argument(
         "--downtime",
         type=int,
@@ -49,7 +50,6 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, help="where the processes write theirs")
     parser.add_argument("--check", type=Path, help="only judge this history again")
     options = parser.parse_args()
-    options.calm |= options.control
     options.customers = options.customers or round(1000 * options.seconds / 360)
     os.environ["DJANGO_SETTINGS_MODULE"] = "monolith.settings"
     # The default database is for nobody here.

@@ -297,8 +297,8 @@ def downtime(history: History) -> list[str]:
     return [f"In second {number} no request succeeded." for number in down]
 
 
-LAST = 3.0  # Seconds of the run, in which nobody is hurt any more.
-BURST = 0.03  # Of those, legacy may answer what the route's MAX_IN_FLIGHT kept out.
+LAST = 5.0  # Seconds of the run, in which nobody is hurt any more.
+BURST = 0.05  # Of those, legacy may answer what the route's MAX_IN_FLIGHT kept out.
 FLAGS = ("notifications-v2", "payments-v2")
 
 
@@ -370,7 +370,10 @@ def _span(history: History) -> tuple[float, float]:
     return history.phases[0]["at"], history.phases[-1]["at"]
 
 
-def is_hurt(history: History, attempt: Row, after: float = 2.0) -> bool:
+RECOVERY = 4.0  # Seconds in which processes start, and what has piled up is done.
+
+
+def is_hurt(history: History, attempt: Row, after: float = RECOVERY) -> bool:
     """Whether a fault was under way, or just over."""
     return any(
         row["at"] - 0.5 <= attempt["at"] + attempt["took"]

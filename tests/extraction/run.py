@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, folder: Path) -> tuple[History, judge.Verdi
         team = Team(stage, history, nemesis, options.seconds)
         troubles = []
         try:
-            with nemesis.at_work(is_calm=options.calm):
+            with nemesis.at_work(is_calm=options.calm, pace=options.pace):
                 team.wait_as_long() if options.control else team.play()
         except Exception as error:  # noqa: BLE001  (What there is, is judged.)
             traceback.print_exc()

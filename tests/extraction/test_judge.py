@@ -198,7 +198,7 @@ MUTANTS: dict[str, tuple[Mutant, str]] = {
     "a retry with another answer": (answer_again_otherwise, "and again"),
     "a flag that stays off": (leave_a_flag_off, "payments-v2 is not on"),
     "a flag half-way": (leave_a_flag_half_way, "notifications-v2 is not on"),
-    "legacy serves in the end": (let_legacy_serve, "1 of 6 were not served"),
+    "legacy serves in the end": (let_legacy_serve, "1 of 10 were not served"),
     "mails by the old path": (mail_by_the_old_path, "the old path has sent"),
     "old tables": (lambda h: h.left_behind.append("payments_payment"), "still has"),
 }
