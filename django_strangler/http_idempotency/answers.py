@@ -34,7 +34,8 @@ def finish(response: Any) -> None:
 
 def headers_of(response: HttpResponseBase) -> dict[str, str]:
     """The headers that every answer to this key has."""
-    return {name: response[name] for name in KEPT if name in response}
+    headers = response.headers
+    return {name: headers[name] for name in KEPT if name in headers}
 
 
 def body_of(response: Any, longest: int) -> bytes | None:

@@ -2,14 +2,16 @@
 The claim on a key, as SQL: one INSERT before the view, one UPDATE after it.
 
 Plain SQL rather than the ORM: it is the price of every request, an INSERT has to say
-for how long it waits, and a look may need a connection beside the request's own.
+for how long it waits, and a look may need a connection beside the request's own. What
+each request sends has the same text each time, and few parameters: a driver that
+prepares statements does so, and another one has less to write.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +21,7 @@ from django.db import IntegrityError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler.clock import now_sql, seconds_until_sql
-from django_strangler.databases import is_transient
+from django_strangler.databases import fetch, is_transient
 
 from .models import IdempotentRequest, State
 
@@ -57,73 +59,73 @@ class Found:
     remaining: float | None  # Seconds of its lease; negative once it is past.
 
 
-def insert(connection: BaseDatabaseWrapper, claim: Claim, *, wait: float) -> bool:
+def insert(
+    connection: BaseDatabaseWrapper, cursor: Any, claim: Claim, *, wait: float
+) -> bool:
     """
     Claim the key; whether it was free.
 
     Another transaction that has claimed it and not committed yet is waited for, so long
     at most; on PostgreSQL the caller asks again instead.
     """
-    values: dict[str, Any] = {
-        "digest": claim.digest,
-        "scope": claim.scope.replace("\0", "")[:255],
-        "key": claim.key,
-        "fingerprint": claim.fingerprint,
-        "route": claim.route[:255],
-        "state": State.STARTED.value,
-    }
-    sql = ["%s"] * len(values) + [now_sql(connection), now_sql(connection, "%s")]
-    names = [*values, "created_at", "expires_at"]
-    params = [*values.values(), claim.retention]
+    sql = _text(connection, claim, _insertion)
+    params: list[Any] = [
+        claim.digest,
+        claim.scope.replace("\0", "")[:255],
+        claim.key,
+        claim.fingerprint,
+        claim.route[:255],
+        claim.retention,
+    ]
     if claim.owner is not None:
-        names += ["owner", "locked_until"]
-        sql += ["%s", now_sql(connection, "%s")]
-        params += [_uuid(connection, claim.owner), claim.lease]
-    into = f"INSERT INTO {_table(connection, claim)} ({_names(connection, names)})"
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            return _insert_postgresql(cursor, into, sql, params, claim.digest)
-        if connection.vendor == "mysql":
-            return _insert_mysql(connection, cursor, into, sql, params, wait)
-        # SQLite has one writer: BEGIN or this waits as long as its timeout says.
-        cursor.execute(
-            f"{into} VALUES ({', '.join(sql)}) ON CONFLICT (digest) DO NOTHING", params
-        )
-        return bool(cursor.rowcount)
-
-
-def _insert_postgresql(
-    cursor: Any, into: str, sql: list[str], params: list[Any], digest: str
-) -> bool:
-    # INSERT alone would wait for whoever has the key, for as long as his transaction
-    # takes. A lock that ends with the transaction says at once that it is taken, and
-    # costs less than to set lock_timeout and to set it back.
-    cursor.execute(
-        f"{into} SELECT {', '.join(sql)} WHERE pg_try_advisory_xact_lock(%s) "
-        "ON CONFLICT (digest) DO NOTHING",
-        [*params, int.from_bytes(bytes.fromhex(digest[:16]), "big", signed=True)],
-    )
+        # Without dashes: right for a native uuid and for char(32) alike. MariaDB's own
+        # type, which Django uses from 10.7 on, reads it as well.
+        params += [claim.owner.hex, claim.lease]
+    if connection.vendor == "mysql":
+        return _insert_mysql(connection, cursor, sql, params, wait)
+    if connection.vendor == "postgresql":
+        number = int.from_bytes(bytes.fromhex(claim.digest[:16]), "big", signed=True)
+        params.append(number)
+    # SQLite has one writer: BEGIN or this waits as long as its timeout says.
+    cursor.execute(sql, params)
     return bool(cursor.rowcount)
 
 
+def _insertion(connection: BaseDatabaseWrapper, table: str, in_steps: bool) -> str:
+    now, later = now_sql(connection), now_sql(connection, "%s")
+    quote = connection.ops.quote_name
+    names = ["digest", "scope", "key", "fingerprint", "route"]
+    marks = [*["%s"] * len(names), str(State.STARTED.value), now, later]
+    names += ["state", "created_at", "expires_at"]
+    if in_steps:
+        names += ["owner", "locked_until"]
+        marks += ["%s", later]
+    into = f"INSERT INTO {table} ({', '.join(map(quote, names))})"
+    values = ", ".join(marks)
+    if connection.vendor == "mysql":
+        return f"{into} VALUES ({values})"
+    if connection.vendor == "postgresql":
+        # INSERT alone would wait for whoever has the key, for as long as his
+        # transaction takes. A lock that ends with the transaction says at once that it
+        # is taken, and costs less than to set lock_timeout and to set it back.
+        rows = f"SELECT {values} WHERE pg_try_advisory_xact_lock(%s)"
+    else:
+        rows = f"VALUES ({values})"
+    return f"{into} {rows} ON CONFLICT (digest) DO NOTHING"
+
+
 def _insert_mysql(
-    connection: Any,
-    cursor: Any,
-    into: str,
-    sql: list[str],
-    params: list[Any],
-    wait: float,
+    connection: Any, cursor: Any, sql: str, params: list[Any], wait: float
 ) -> bool:
-    statement, seconds = f"{into} VALUES ({', '.join(sql)})", max(1, math.ceil(wait))
+    seconds = max(1, math.ceil(wait))
     try:
         if connection.mysql_is_mariadb:
             cursor.execute(
-                f"SET STATEMENT innodb_lock_wait_timeout = {seconds} FOR {statement}",
-                params,
+                f"SET STATEMENT innodb_lock_wait_timeout = {seconds} FOR {sql}", params
             )
         else:
             with _patience(cursor, seconds):
-                cursor.execute(statement, params)
+                cursor.execute(sql, params)
     except IntegrityError:
         return False  # Which ends the statement, and not the transaction.
     return True
@@ -143,37 +145,33 @@ def _patience(cursor: Any, seconds: int) -> Iterator[None]:
 
 def find(connection: BaseDatabaseWrapper, claim: Claim) -> Found | None:
     """The row of this key, as far as this connection's snapshot shows it."""
-    names = (
-        "fingerprint", "state", "status", "headers", "body", "body_omitted", "point",
-    )  # fmt: skip
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {_names(connection, names)}, "
-            f"{seconds_until_sql(connection, 'locked_until')} "
-            f"FROM {_table(connection, claim)} WHERE digest = %s",
-            [claim.digest],
+    rows = fetch(
+        connection,
+        "SELECT fingerprint, state, status, headers, body, body_omitted, point, "
+        f"{seconds_until_sql(connection, 'locked_until')} "
+        f"FROM {_table(connection, claim)} WHERE digest = %s",
+        [claim.digest],
+    )
+    for fingerprint, state, status, headers, body, omitted, point, remaining in rows:
+        return Found(
+            fingerprint=fingerprint,
+            state=State(state),
+            status=status,
+            headers=json.loads(headers) if headers else {},
+            body=bytes(body or b""),
+            body_omitted=bool(omitted),
+            point=point,
+            remaining=remaining,
         )
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    found = dict(zip((*names, "remaining"), row, strict=True))
-    headers = found["headers"]
-    found |= {
-        "state": State(found["state"]),
-        "headers": json.loads(headers) if headers else {},
-        "body": bytes(found["body"] or b""),
-        "body_omitted": bool(found["body_omitted"]),
-    }
-    return Found(**found)
+    return None
 
 
 def sees_commits(connection: BaseDatabaseWrapper) -> bool:
     """Whether each statement of an open transaction sees what others have committed."""
     if connection.vendor != "postgresql":
         return False
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('transaction_isolation')")
-        return bool(cursor.fetchone()[0] == "read committed")
+    sql = "SELECT current_setting('transaction_isolation')"
+    return fetch(connection, sql) == [("read committed",)]
 
 
 def find_outside(connection: BaseDatabaseWrapper, claim: Claim) -> Found | None:
@@ -192,6 +190,7 @@ def find_outside(connection: BaseDatabaseWrapper, claim: Claim) -> Found | None:
 
 def store(
     connection: BaseDatabaseWrapper,
+    cursor: Any,
     claim: Claim,
     *,
     status: int,
@@ -199,44 +198,64 @@ def store(
     body: bytes | None,
 ) -> bool:
     """Keep the answer; whether the claim was still held. No body: it is too long."""
-    database: Any = connection
-    binary = None if body is None else database.Database.Binary(body)
+    params: list[Any] = [status, json.dumps(headers)]
+    if body is None:
+        sql = _text(connection, claim, _answer_without_body)
+    else:
+        sql = _text(connection, claim, _answer)
+        database: Any = connection
+        params.append(database.Database.Binary(body))
+    params.append(claim.digest)
+    if claim.owner is not None:
+        params.append(claim.owner.hex)
+    cursor.execute(sql, params)
+    return bool(cursor.rowcount)
+
+
+def _answer(connection: BaseDatabaseWrapper, table: str, in_steps: bool) -> str:
     # As Django's own BinaryField writes it.
-    mark = "_binary %s" if connection.vendor == "mysql" and binary else "%s"
-    return _update(
-        connection,
-        claim,
-        {
-            "state": ("%s", State.FINISHED.value),
-            "status": ("%s", status),
-            "headers": ("%s", json.dumps(dict(headers))),
-            "body": (mark, binary),
-            "body_omitted": ("%s", body is None),
-            "finished_at": (now_sql(connection),),
-            "owner": ("%s", None),
-            "locked_until": ("%s", None),
-        },
+    mark = "_binary %s" if connection.vendor == "mysql" else "%s"
+    return _finishing(connection, table, in_steps, f"body = {mark}")
+
+
+def _answer_without_body(
+    connection: BaseDatabaseWrapper, table: str, in_steps: bool
+) -> str:
+    return _finishing(connection, table, in_steps, "body_omitted = TRUE")
+
+
+def _finishing(
+    connection: BaseDatabaseWrapper, table: str, in_steps: bool, body: str
+) -> str:
+    # In mode "transaction" no column with an index: PostgreSQL then writes to none.
+    released = ", owner = NULL, locked_until = NULL" if in_steps else ""
+    return (
+        f"UPDATE {table} SET state = {State.FINISHED.value}, "
+        f"finished_at = {now_sql(connection)}, status = %s, headers = %s, "
+        f"{body}{released} WHERE digest = %s{' AND owner = %s' if in_steps else ''}"
     )
 
 
 def advance(connection: BaseDatabaseWrapper, claim: Claim, point: str) -> bool:
     """Write down a step, and hold on; whether the claim was still held."""
-    until = (now_sql(connection, "%s"), claim.lease)
-    return _update(connection, claim, {"point": ("%s", point), "locked_until": until})
+    until = now_sql(connection, "%s")
+    return _change(
+        connection,
+        claim,
+        f"UPDATE {{}} SET point = %s, locked_until = {until}",
+        point,
+        claim.lease,
+    )
 
 
 def give_up(connection: BaseDatabaseWrapper, claim: Claim) -> None:
     """The view has failed after a step: nobody knows what it has done."""
-    _update(connection, claim, {"state": ("%s", State.UNKNOWN.value)})
+    _change(connection, claim, "UPDATE {} SET state = %s", State.UNKNOWN.value)
 
 
 def give_back(connection: BaseDatabaseWrapper, claim: Claim) -> None:
     """The view has failed before its first step: the key is free again."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"DELETE FROM {_table(connection, claim)} WHERE digest = %s AND owner = %s",
-            [claim.digest, _uuid(connection, claim.owner)],
-        )
+    _change(connection, claim, "DELETE FROM {}")
 
 
 def take_over(
@@ -247,37 +266,29 @@ def take_over(
 
     Either to run the view again from its last step, or to mark that nobody knows.
     """
-    quote = connection.ops.quote_name
-    state = State.STARTED if run_again else State.UNKNOWN
-    set_owner, params = "", [state.value]
+    state, sets, params = State.UNKNOWN, "", []
     if run_again:
-        until = now_sql(connection, "%s")
-        set_owner = f", owner = %s, locked_until = {until}"
-        params += [_uuid(connection, claim.owner), claim.lease]  # type: ignore[list-item]
+        state = State.STARTED
+        sets = f", owner = %s, locked_until = {now_sql(connection, '%s')}"
+        params = [claim.owner.hex if claim.owner else None, claim.lease]
+    past = f"state = {State.STARTED.value} AND locked_until < {now_sql(connection)}"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {_table(connection, claim)} SET state = %s{set_owner} "
-            f"WHERE digest = %s AND {quote('state')} = %s "
-            f"AND locked_until < {now_sql(connection)}",
-            [*params, claim.digest, State.STARTED.value],
+            f"UPDATE {_table(connection, claim)} SET state = {state.value}{sets} "
+            f"WHERE digest = %s AND {past}",
+            [*params, claim.digest],
         )
         return bool(cursor.rowcount)
 
 
-def _update(
-    connection: BaseDatabaseWrapper, claim: Claim, columns: dict[str, tuple[Any, ...]]
+def _change(
+    connection: BaseDatabaseWrapper, claim: Claim, sql: str, *params: Any
 ) -> bool:
-    quote = connection.ops.quote_name
-    sets = ", ".join(f"{quote(name)} = {sql}" for name, (sql, *_) in columns.items())
-    where = "digest = %s"
-    params = [value for _, *values in columns.values() for value in values]
-    params.append(claim.digest)
-    if claim.owner is not None:
-        where += " AND owner = %s"
-        params.append(_uuid(connection, claim.owner))
+    assert claim.owner is not None, 'A claim is in mode "steps" if it has an owner.'
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {_table(connection, claim)} SET {sets} WHERE {where}", params
+            f"{sql.format(_table(connection, claim))} WHERE digest = %s AND owner = %s",
+            [*params, claim.digest, claim.owner.hex],
         )
         return bool(cursor.rowcount)
 
@@ -293,15 +304,23 @@ def told_busy() -> Iterator[None]:
         raise
 
 
+# SQL of each request: to make it again costs as much as to send it.
+_texts: dict[tuple[object, ...], str] = {}
+
+
+def _text(
+    connection: BaseDatabaseWrapper,
+    claim: Claim,
+    make: Callable[[BaseDatabaseWrapper, str, bool], str],
+) -> str:
+    in_steps = claim.owner is not None
+    # The time's text is another one in summer, where DATABASES names a time zone.
+    key = (make, claim.table, in_steps, connection.vendor, now_sql(connection))
+    if (text := _texts.get(key)) is None:
+        text = make(connection, _table(connection, claim), in_steps)
+        _texts[key] = text
+    return text
+
+
 def _table(connection: BaseDatabaseWrapper, claim: Claim) -> str:
     return connection.ops.quote_name(claim.table)
-
-
-def _names(connection: BaseDatabaseWrapper, names: Any) -> str:
-    return ", ".join(map(connection.ops.quote_name, names))
-
-
-def _uuid(connection: BaseDatabaseWrapper, value: UUID | None) -> str | None:
-    # Without dashes: right for a native uuid and for char(32) alike. MariaDB's own
-    # type, which Django uses from 10.7 on, reads it as well.
-    return None if value is None else value.hex

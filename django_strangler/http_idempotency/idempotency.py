@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from uuid import UUID, uuid4, uuid5
 
 from django.db import connections, transaction
@@ -24,7 +25,11 @@ class Idempotency:
         self.point: str | None = None  # The last step that is done.
         self._claim = claim
         self._alias = alias
-        self._root = uuid4() if claim is None else UUID(claim.digest[:32])
+
+    @cached_property
+    def _root(self) -> UUID:
+        claim = self._claim
+        return uuid4() if claim is None else UUID(claim.digest[:32])
 
     def downstream_key(self, name: str) -> str:
         """

@@ -95,10 +95,12 @@ def _in_a_transaction(
         with contextlib.suppress(Busy), contextlib.ExitStack() as stack:
             with claims.told_busy():
                 stack.enter_context(_atomic(connection))
-                is_first = claims.insert(connection, claim, wait=patience)
+                # One for both statements: to make it costs as much as to send one.
+                cursor = stack.enter_context(connection.cursor())
+                is_first = claims.insert(connection, cursor, claim, wait=patience)
             if is_first:
                 request.idempotency = Idempotency(claim, connection.alias)
-                return _perform(rules, claim, connection, view), False
+                return _perform(rules, claim, connection, cursor, view), False
         if found := _find(connection, claim):
             return answers.replay(found, claim), True
         # The first one has rolled back meanwhile, or is not done yet. In a transaction
@@ -119,7 +121,11 @@ def _atomic(connection: BaseDatabaseWrapper) -> Any:
 
 
 def _perform(
-    rules: Rules, claim: Claim, connection: BaseDatabaseWrapper, view: View
+    rules: Rules,
+    claim: Claim,
+    connection: BaseDatabaseWrapper,
+    cursor: Any,
+    view: View,
 ) -> Any:
     response: Any = view()
     answers.finish(response)
@@ -130,6 +136,7 @@ def _perform(
         return response
     claims.store(
         connection,
+        cursor,
         claim,
         status=response.status_code,
         headers=answers.headers_of(response),

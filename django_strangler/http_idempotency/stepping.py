@@ -62,8 +62,12 @@ def run(
 
 def _insert(connection: BaseDatabaseWrapper, claim: Claim) -> bool:
     try:
-        with claims.told_busy(), transaction.atomic(using=connection.alias):
-            return claims.insert(connection, claim, wait=1.0)
+        with (
+            claims.told_busy(),
+            transaction.atomic(using=connection.alias),
+            connection.cursor() as cursor,
+        ):
+            return claims.insert(connection, cursor, claim, wait=1.0)
     except Busy:
         return False
 
@@ -92,13 +96,16 @@ def _perform(
     if not rules.keeps(response):
         _fail(connection, claim, mine)
         return response
-    if not claims.store(
-        connection,
-        claim,
-        status=response.status_code,
-        headers=answers.headers_of(response),
-        body=body,
-    ):
+    with connection.cursor() as cursor:
+        is_kept = claims.store(
+            connection,
+            cursor,
+            claim,
+            status=response.status_code,
+            headers=answers.headers_of(response),
+            body=body,
+        )
+    if not is_kept:
         logger.warning(
             "The answer to the idempotency key %s was not kept: its request took "
             "longer than its lease, and another one has taken over.",
