@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, OperationalError
@@ -41,6 +42,8 @@ class Claim:
     route: str
     retention: float
     table: str = IdempotentRequest._meta.db_table
+    # Sent without dashes: right for a native uuid and for char(32) alike. MariaDB's own
+    # type, which Django uses from 10.7 on, reads it as well.
     owner: UUID | None = None
     lease: float = 0.0
 
@@ -59,16 +62,15 @@ class Found:
     remaining: float | None  # Seconds of its lease; negative once it is past.
 
 
-def insert(
-    connection: BaseDatabaseWrapper, cursor: Any, claim: Claim, *, wait: float
-) -> bool:
+def insert(cursor: Any, claim: Claim, *, wait: float) -> bool:
     """
     Claim the key; whether it was free.
 
     Another transaction that has claimed it and not committed yet is waited for, so long
     at most; on PostgreSQL the caller asks again instead.
     """
-    sql = _text(connection, claim, _insertion)
+    connection = cursor.db
+    sql = _statements(connection, claim).insert
     params: list[Any] = [
         claim.digest,
         claim.scope.replace("\0", "")[:255],
@@ -78,11 +80,9 @@ def insert(
         claim.retention,
     ]
     if claim.owner is not None:
-        # Without dashes: right for a native uuid and for char(32) alike. MariaDB's own
-        # type, which Django uses from 10.7 on, reads it as well.
         params += [claim.owner.hex, claim.lease]
     if connection.vendor == "mysql":
-        return _insert_mysql(connection, cursor, sql, params, wait)
+        return _insert_mysql(cursor, sql, params, wait)
     if connection.vendor == "postgresql":
         number = int.from_bytes(bytes.fromhex(claim.digest[:16]), "big", signed=True)
         params.append(number)
@@ -91,35 +91,10 @@ def insert(
     return bool(cursor.rowcount)
 
 
-def _insertion(connection: BaseDatabaseWrapper, table: str, in_steps: bool) -> str:
-    now, later = now_sql(connection), now_sql(connection, "%s")
-    quote = connection.ops.quote_name
-    names = ["digest", "scope", "key", "fingerprint", "route"]
-    marks = [*["%s"] * len(names), str(State.STARTED.value), now, later]
-    names += ["state", "created_at", "expires_at"]
-    if in_steps:
-        names += ["owner", "locked_until"]
-        marks += ["%s", later]
-    into = f"INSERT INTO {table} ({', '.join(map(quote, names))})"
-    values = ", ".join(marks)
-    if connection.vendor == "mysql":
-        return f"{into} VALUES ({values})"
-    if connection.vendor == "postgresql":
-        # INSERT alone would wait for whoever has the key, for as long as his
-        # transaction takes. A lock that ends with the transaction says at once that it
-        # is taken, and costs less than to set lock_timeout and to set it back.
-        rows = f"SELECT {values} WHERE pg_try_advisory_xact_lock(%s)"
-    else:
-        rows = f"VALUES ({values})"
-    return f"{into} {rows} ON CONFLICT (digest) DO NOTHING"
-
-
-def _insert_mysql(
-    connection: Any, cursor: Any, sql: str, params: list[Any], wait: float
-) -> bool:
+def _insert_mysql(cursor: Any, sql: str, params: list[Any], wait: float) -> bool:
     seconds = max(1, math.ceil(wait))
     try:
-        if connection.mysql_is_mariadb:
+        if cursor.db.mysql_is_mariadb:
             cursor.execute(
                 f"SET STATEMENT innodb_lock_wait_timeout = {seconds} FOR {sql}", params
             )
@@ -189,22 +164,18 @@ def find_outside(connection: BaseDatabaseWrapper, claim: Claim) -> Found | None:
 
 
 def store(
-    connection: BaseDatabaseWrapper,
     cursor: Any,
     claim: Claim,
-    *,
     status: int,
     headers: Mapping[str, str],
-    body: bytes | None,
+    body: bytes | None,  # None: it is too long.
 ) -> bool:
-    """Keep the answer; whether the claim was still held. No body: it is too long."""
+    """Keep the answer; whether the claim was still held."""
+    statements = _statements(cursor.db, claim)
+    sql = statements.finish_without_body if body is None else statements.finish
     params: list[Any] = [status, json.dumps(headers)]
-    if body is None:
-        sql = _text(connection, claim, _answer_without_body)
-    else:
-        sql = _text(connection, claim, _answer)
-        database: Any = connection
-        params.append(database.Database.Binary(body))
+    if body is not None:
+        params.append(cursor.db.Database.Binary(body))
     params.append(claim.digest)
     if claim.owner is not None:
         params.append(claim.owner.hex)
@@ -212,40 +183,10 @@ def store(
     return bool(cursor.rowcount)
 
 
-def _answer(connection: BaseDatabaseWrapper, table: str, in_steps: bool) -> str:
-    # As Django's own BinaryField writes it.
-    mark = "_binary %s" if connection.vendor == "mysql" else "%s"
-    return _finishing(connection, table, in_steps, f"body = {mark}")
-
-
-def _answer_without_body(
-    connection: BaseDatabaseWrapper, table: str, in_steps: bool
-) -> str:
-    return _finishing(connection, table, in_steps, "body_omitted = TRUE")
-
-
-def _finishing(
-    connection: BaseDatabaseWrapper, table: str, in_steps: bool, body: str
-) -> str:
-    # In mode "transaction" no column with an index: PostgreSQL then writes to none.
-    released = ", owner = NULL, locked_until = NULL" if in_steps else ""
-    return (
-        f"UPDATE {table} SET state = {State.FINISHED.value}, "
-        f"finished_at = {now_sql(connection)}, status = %s, headers = %s, "
-        f"{body}{released} WHERE digest = %s{' AND owner = %s' if in_steps else ''}"
-    )
-
-
 def advance(connection: BaseDatabaseWrapper, claim: Claim, point: str) -> bool:
     """Write down a step, and hold on; whether the claim was still held."""
-    until = now_sql(connection, "%s")
-    return _change(
-        connection,
-        claim,
-        f"UPDATE {{}} SET point = %s, locked_until = {until}",
-        point,
-        claim.lease,
-    )
+    change = f"UPDATE {{}} SET point = %s, locked_until = {now_sql(connection, '%s')}"
+    return _change(connection, claim, change, point, claim.lease)
 
 
 def give_up(connection: BaseDatabaseWrapper, claim: Claim) -> None:
@@ -266,7 +207,8 @@ def take_over(
 
     Either to run the view again from its last step, or to mark that nobody knows.
     """
-    state, sets, params = State.UNKNOWN, "", []
+    params: list[Any] = []
+    state, sets = State.UNKNOWN, ""
     if run_again:
         state = State.STARTED
         sets = f", owner = %s, locked_until = {now_sql(connection, '%s')}"
@@ -304,22 +246,53 @@ def told_busy() -> Iterator[None]:
         raise
 
 
-# SQL of each request: to make it again costs as much as to send it.
-_texts: dict[tuple[object, ...], str] = {}
+class _Statements(NamedTuple):
+    insert: str
+    finish: str
+    finish_without_body: str
 
 
-def _text(
-    connection: BaseDatabaseWrapper,
-    claim: Claim,
-    make: Callable[[BaseDatabaseWrapper, str, bool], str],
-) -> str:
-    in_steps = claim.owner is not None
-    # The time's text is another one in summer, where DATABASES names a time zone.
-    key = (make, claim.table, in_steps, connection.vendor, now_sql(connection))
-    if (text := _texts.get(key)) is None:
-        text = make(connection, _table(connection, claim), in_steps)
-        _texts[key] = text
-    return text
+def _statements(connection: BaseDatabaseWrapper, claim: Claim) -> _Statements:
+    return _made(
+        connection.vendor,
+        _table(connection, claim),
+        connection.ops.quote_name("key"),
+        # Other texts in summer, where DATABASES names a time zone.
+        now_sql(connection),
+        now_sql(connection, "%s"),
+        claim.owner is not None,
+    )
+
+
+@lru_cache(maxsize=100)  # They are the same for each request.
+def _made(
+    vendor: str, table: str, key: str, now: str, later: str, in_steps: bool
+) -> _Statements:
+    names = f"digest, scope, {key}, fingerprint, route, state, created_at, expires_at"
+    values = f"%s, %s, %s, %s, %s, {State.STARTED.value}, {now}, {later}"
+    released = where = ""
+    if in_steps:
+        names += ", owner, locked_until"
+        values += f", %s, {later}"
+        released, where = ", owner = NULL, locked_until = NULL", " AND owner = %s"
+    rows, unless, mark = f"VALUES ({values})", " ON CONFLICT (digest) DO NOTHING", "%s"
+    if vendor == "postgresql":
+        # INSERT alone would wait for whoever has the key, for as long as his
+        # transaction takes. A lock that ends with the transaction says at once that it
+        # is taken, and costs less than to set lock_timeout and to set it back.
+        rows = f"SELECT {values} WHERE pg_try_advisory_xact_lock(%s)"
+    elif vendor == "mysql":
+        unless, mark = "", "_binary %s"  # The latter as Django's own BinaryField.
+    # In mode "transaction" no column with an index: PostgreSQL then writes to none.
+    finish = (
+        f"UPDATE {table} SET state = {State.FINISHED.value}, finished_at = {now}, "
+        f"status = %s, headers = %s{released}, "
+    )
+    return _Statements(
+        f"INSERT INTO {table} ({names}) {rows}{unless}",
+        f"{finish}body = {mark} WHERE digest = %s{where}",
+        f"{finish}body_omitted = TRUE WHERE digest = %s{where}",
+    )
 
 
 def _table(connection: BaseDatabaseWrapper, claim: Claim) -> str:

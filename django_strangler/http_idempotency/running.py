@@ -97,10 +97,10 @@ def _in_a_transaction(
                 stack.enter_context(_atomic(connection))
                 # One for both statements: to make it costs as much as to send one.
                 cursor = stack.enter_context(connection.cursor())
-                is_first = claims.insert(connection, cursor, claim, wait=patience)
+                is_first = claims.insert(cursor, claim, wait=patience)
             if is_first:
                 request.idempotency = Idempotency(claim, connection.alias)
-                return _perform(rules, claim, connection, cursor, view), False
+                return _perform(rules, claim, cursor, view), False
         if found := _find(connection, claim):
             return answers.replay(found, claim), True
         # The first one has rolled back meanwhile, or is not done yet. In a transaction
@@ -120,13 +120,8 @@ def _atomic(connection: BaseDatabaseWrapper) -> Any:
     )
 
 
-def _perform(
-    rules: Rules,
-    claim: Claim,
-    connection: BaseDatabaseWrapper,
-    cursor: Any,
-    view: View,
-) -> Any:
+def _perform(rules: Rules, claim: Claim, cursor: Any, view: View) -> Any:
+    connection = cursor.db
     response: Any = view()
     answers.finish(response)
     if connection.needs_rollback:
@@ -134,14 +129,9 @@ def _perform(
     if not rules.keeps(response):
         transaction.set_rollback(True, using=connection.alias)
         return response
-    claims.store(
-        connection,
-        cursor,
-        claim,
-        status=response.status_code,
-        headers=answers.headers_of(response),
-        body=answers.body_of(response, rules.longest_body()),
-    )
+    body = answers.body_of(response, rules.longest_body())
+    headers = answers.headers_of(response)
+    claims.store(cursor, claim, response.status_code, headers, body)
     return response
 
 

@@ -67,7 +67,7 @@ def _insert(connection: BaseDatabaseWrapper, claim: Claim) -> bool:
             transaction.atomic(using=connection.alias),
             connection.cursor() as cursor,
         ):
-            return claims.insert(connection, cursor, claim, wait=1.0)
+            return claims.insert(cursor, claim, wait=1.0)
     except Busy:
         return False
 
@@ -96,15 +96,9 @@ def _perform(
     if not rules.keeps(response):
         _fail(connection, claim, mine)
         return response
+    headers = answers.headers_of(response)
     with connection.cursor() as cursor:
-        is_kept = claims.store(
-            connection,
-            cursor,
-            claim,
-            status=response.status_code,
-            headers=answers.headers_of(response),
-            body=body,
-        )
+        is_kept = claims.store(cursor, claim, response.status_code, headers, body)
     if not is_kept:
         logger.warning(
             "The answer to the idempotency key %s was not kept: its request took "

@@ -18,7 +18,7 @@ PARTS = {
     "evidence": 900,
     "facade": 1_700,
     "experiments": 2_150,
-    "http_idempotency": 1_450,
+    "http_idempotency": 1_445,
     "sagas": 1_330,
     "moves": 4_440,
     "contracts": 1_900,

@@ -495,6 +495,30 @@ def test_it_costs_two_statements(db_of_keys):
     assert statements(view, "3") - statements(bare, "4") == 2
 
 
+@pytest.mark.parametrize("mode", ["transaction", "steps"])
+def test_a_driver_that_may_prepare_statements_does_so(make_db, monkeypatch, mode):
+    alias = make_db("postgresql", server_side_binding=True, prepare_threshold=1)
+    monkeypatch.setattr(router, "db_for_write", lambda model, **hints: alias)
+    view = idempotent(mode=mode)(lambda request: HttpResponse(b"paid"))
+    sent: list[str] = []
+
+    def note(execute: Any, sql: str, *more: Any) -> Any:
+        sent.append(sql)
+        return execute(sql, *more)
+
+    with connections[alias].execute_wrapper(note):
+        for key in ("a", "b", "c"):
+            assert view(post(key=key)).content == b"paid"
+
+    assert sent == sent[:2] * 3
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_prepared_statements "
+            "WHERE statement LIKE '%idempotentrequest%'"
+        )
+        assert cursor.fetchone() == (2,)
+
+
 @pytest.mark.parametrize("atomic_requests", [True, False])
 @pytest.mark.parametrize("source", ["postgresql", "mariadb"])
 def test_an_old_snapshot_does_not_hide_the_first_answer(
