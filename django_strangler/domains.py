@@ -46,7 +46,7 @@ def domain_of_module(module: str) -> str:
 Ties = Callable[[Collection[str]], Iterable[str]]
 
 
-def knows_ties(find: Ties) -> None:
+def ask_for_ties(find: Ties) -> None:
     """Let this be asked what ties models, given by label, to those of other domains."""
     _knowing[:] = [find]
 

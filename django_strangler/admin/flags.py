@@ -137,7 +137,7 @@ class FlagForm(forms.ModelForm):  # type: ignore[type-arg]
         return [ids.get(text, text) for text in given]
 
 
-class Switch(NamedTuple):
+class Verb(NamedTuple):
     """A button of a flag's page, which asks first."""
 
     name: str
@@ -154,7 +154,7 @@ def _is_held(flag: Flag) -> bool:
     return bool(flag.ramp and flag.ramp.get("held_at"))
 
 
-OFF = Switch(
+OFF = Verb(
     "off",
     "Off…",
     "Switch {} off?",
@@ -165,7 +165,7 @@ OFF = Switch(
     feature_flags.disable,
     lambda flag: flag.enabled,
 )
-ON = Switch(
+ON = Verb(
     "on",
     "On…",
     "Switch {} on?",
@@ -176,7 +176,7 @@ ON = Switch(
     feature_flags.enable,
     lambda flag: not flag.enabled,
 )
-HOLD = Switch(
+HOLD = Verb(
     "hold",
     "Hold the ramp…",
     "Hold the ramp of {}?",
@@ -186,7 +186,7 @@ HOLD = Switch(
     feature_flags.hold_ramp,
     lambda flag: flag.enabled and flag.ramp is not None and not _is_held(flag),
 )
-RESUME = Switch(
+RESUME = Verb(
     "resume",
     "Resume…",
     "Resume {}?",
@@ -199,7 +199,7 @@ RESUME = Switch(
         (flag.enabled and _is_held(flag)) or guards.open_incidents(flag).exists()
     ),
 )
-SWITCHES = (OFF, ON, HOLD, RESUME)
+VERBS = (OFF, ON, HOLD, RESUME)
 
 
 @admin.register(Flag)
@@ -277,7 +277,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 self.admin_site.admin_view(partial(self._page, switch=switch)),
                 name=f"strangler_flag_{switch.name}",
             )
-            for switch in SWITCHES
+            for switch in VERBS
         ]
         return [*pages, *super().get_urls()]
 
@@ -291,9 +291,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         changes = asking.url(self.admin_site, "strangler_flagchange_changelist")
         return HttpResponseRedirect(f"{changes}?{urlencode({'flag': flag.name})}")
 
-    def _page(
-        self, request: HttpRequest, object_id: str, switch: Switch
-    ) -> HttpResponse:
+    def _page(self, request: HttpRequest, object_id: str, switch: Verb) -> HttpResponse:
         """Ask once, then do it."""
         flag = self._flag(request, object_id)
         if not self.may(switch, request, flag):
@@ -323,7 +321,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             )
         return HttpResponseRedirect(asking.dashboard(self.admin_site))
 
-    def may(self, switch: Switch, request: HttpRequest, flag: Flag | None) -> bool:
+    def may(self, switch: Verb, request: HttpRequest, flag: Flag | None) -> bool:
         """To switch off has a permission of its own; the others change the flag."""
         if switch is OFF:
             return self.may_switch_off(request, flag)
@@ -347,7 +345,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if flag is not None:
             context["switches"] = [
                 switch
-                for switch in SWITCHES
+                for switch in VERBS
                 if switch.fits(flag) and self.may(switch, request, flag)
             ]
             context["subject"] = subject = request.GET.get("subject", "").strip()

@@ -37,7 +37,7 @@ READ = 1_000  # Letters that one look reads.
 PATIENCE = 5.0  # Seconds of work for one press of the button.
 
 
-class Act(NamedTuple):
+class Verb(NamedTuple):
     """What can be done with dead letters."""
 
     name: str
@@ -47,7 +47,7 @@ class Act(NamedTuple):
     done: str
 
 
-REQUEUE = Act(
+REQUEUE = Verb(
     "requeue",
     "strangler.replay_event",
     CHANGE,
@@ -57,14 +57,14 @@ REQUEUE = Act(
     ),
     "back in the queue",
 )
-DISCARD = Act(
+DISCARD = Verb(
     "discard",
     "strangler.discard_event",
     DELETION,
     ("They are deleted. They are never handled, and cannot be restored.",),
     "discarded",
 )
-ACTS = {act.name: act for act in (REQUEUE, DISCARD)}
+VERBS = {act.name: act for act in (REQUEUE, DISCARD)}
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class DeadLetterPages(_ModelAdmin):
         return TemplateResponse(request, "admin/strangler/letters.html", context)
 
     def _act_on_letters(self, request: HttpRequest, queue: str) -> HttpResponse:
-        act = ACTS.get(request.GET["act"])
+        act = VERBS.get(request.GET["act"])
         if act is None:
             raise Http404
         if not request.user.has_perm(act.permission):
@@ -156,7 +156,7 @@ class DeadLetterPages(_ModelAdmin):
         return HttpResponseRedirect(back)
 
     def _settle(
-        self, request: HttpRequest, queue: str, key: tuple[str, ...], act: Act
+        self, request: HttpRequest, queue: str, key: tuple[str, ...], act: Verb
     ) -> int:
         try:
             until = parse_datetime(request.POST.get("until", ""))

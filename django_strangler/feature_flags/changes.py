@@ -176,7 +176,7 @@ def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
             # It goes on from where it was, not from where it would be by now.
             ramp = ramps.from_json(flag.ramp)
             if ramp.held_at is None:
-                ramp = ramp.hold(ramps.aware(last.at)).resume(ramps.now())
+                ramp = ramp.hold(ramps.zoned(last.at)).resume(ramps.now())
             flag.ramp = ramp.to_json()
         flag.save(using=alias)
     return flag

@@ -27,7 +27,7 @@ from django_strangler.exceptions import InvalidEvidence, InvalidGuard, UnknownFl
 from . import alerts, ramps, rules
 from .attribution import Author, attributed_to, current
 from .models import BY_GUARD, Action, Flag, FlagChange, FlagVersion, Guard, Incident
-from .transactions import note_change
+from .own_changes import note_change
 
 DEFAULT = Rule()
 
@@ -241,7 +241,7 @@ def _roll_back(flag: Flag, alias: str) -> None:
     for change in history[:100]:
         known = Flag(**(change.before or {"name": flag.name, "enabled": False}))
         known.prepare()
-        then = known.rollout(ramps.aware(change.at)) if known.enabled else Decimal(0)
+        then = known.rollout(ramps.zoned(change.at)) if known.enabled else Decimal(0)
         named = included & set(known.included if known.enabled else ())
         if then < share or named < included:
             flag.percentage = min(share, then)

@@ -20,7 +20,7 @@ from django_strangler.clock import DatabaseNow
 from django_strangler.exceptions import AppendOnly, StranglerError
 
 from . import attribution, ramps, rules
-from .transactions import note_change
+from .own_changes import note_change
 
 if TYPE_CHECKING:
     from typing_extensions import Self

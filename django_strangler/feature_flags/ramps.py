@@ -157,7 +157,7 @@ def parse_step(text: str) -> tuple[str, When]:
             f"{text!r:.80} is not a step. Give a percentage and its time, such as "
             "5@now, 25@+2h or 50@2025-03-01T12:30."
         )
-    return percentage, aware(moment)
+    return percentage, zoned(moment)
 
 
 def require(value: Any, name: str) -> Ramp:
@@ -167,7 +167,7 @@ def require(value: Any, name: str) -> Ramp:
     return from_json(value)
 
 
-def aware(moment: datetime) -> datetime:
+def zoned(moment: datetime) -> datetime:
     """A moment with its zone: a project without USE_TZ keeps local times."""
     return make_aware(moment) if is_naive(moment) else moment
 

@@ -30,7 +30,7 @@ from . import ramps, rules
 from .buckets import threshold
 from .gates import Rules, Snapshot
 from .models import Flag, FlagVersion
-from .transactions import (
+from .own_changes import (
     has_changed_flags,
     last_change,
     own,
@@ -41,7 +41,7 @@ logger = logging.getLogger("django_strangler.feature_flags")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class Shared:
     """What all threads share: one value, so that they never see half of a refresh."""
 
     snapshot: Snapshot | None = None
@@ -50,7 +50,7 @@ class View:
 
 
 class _State:
-    view = View()
+    view = Shared()
     failing = False
     refreshing = threading.Lock()
 
@@ -110,7 +110,7 @@ def _for_all(connection: BaseDatabaseWrapper, now: float) -> Snapshot | None:
         if now < known.until and known.after is after:  # Another thread was faster.
             return known.snapshot
         snapshot = _read_or(known.snapshot, connection)
-        _state.view = View(
+        _state.view = Shared(
             snapshot=snapshot, until=now + conf.current().flag_refresh, after=after
         )
         return snapshot

@@ -98,7 +98,7 @@ class Watch:
             is_due = sources & failed or (
                 rule.slower is not None
                 and sources & noted
-                and self._is_time(f"{flag.name} {guard.action}")
+                and self._take_turn(f"{flag.name} {guard.action}")
             )
             if not is_due or guard.action in flag.incidents:
                 continue
@@ -123,10 +123,10 @@ class Watch:
     def _open_step(self, flag: Watched) -> None:
         if flag.ramp is None or flag.ramp.waiting(ramps.now()) is None:
             return
-        if self._is_time(f"{flag.name} step") and not lacking(flag):
+        if self._take_turn(f"{flag.name} step") and not lacking(flag):
             open_step(flag)
 
-    def _is_time(self, what: str) -> bool:
+    def _take_turn(self, what: str) -> bool:
         now = monotonic()
         if now < self._looked[what] + RELAXED:
             return False

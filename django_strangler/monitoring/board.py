@@ -20,7 +20,7 @@ from django_strangler import conf
 from django_strangler.domains import domain_of, domain_of_module
 from django_strangler.evidence.reading import Day, days
 
-from . import panels, shown, trend
+from . import core_board, panels, trend
 from .showing import Shown
 
 __all__ = [
@@ -212,9 +212,9 @@ def _panel(request: HttpRequest) -> Mapping[str, Any]:
 
 
 _registered: dict[str, tuple[int, Collect]] = {
-    FLAGS: (0, shown.flags),
-    "Subscribers": (80, shown.subscribers),
-    "Legacy code": (90, shown.legacy_code),
+    FLAGS: (0, core_board.flags),
+    "Subscribers": (80, core_board.subscribers),
+    "Legacy code": (90, core_board.legacy_code),
 }
 panels.register(
     panels.Panel(

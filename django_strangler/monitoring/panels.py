@@ -27,7 +27,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Filled:
     """A panel with what was found for this user; without, where that failed."""
 
     panel: Panel
@@ -39,7 +39,7 @@ def register(panel: Panel) -> None:
     _panels[panel.name] = panel
 
 
-def shown(request: HttpRequest) -> Iterator[Shown]:
+def shown(request: HttpRequest) -> Iterator[Filled]:
     """What this user may see. Nothing is read that is not shown."""
     for panel in sorted(_panels.values(), key=lambda each: (each.order, each.name)):
         if request.user.has_perm(panel.permission):
@@ -54,7 +54,7 @@ def shown(request: HttpRequest) -> Iterator[Shown]:
                     exc_info=error,
                 )
                 data = None
-            yield Shown(panel=panel, data=data)
+            yield Filled(panel=panel, data=data)
 
 
 _panels: dict[str, Panel] = {}

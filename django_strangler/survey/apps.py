@@ -19,7 +19,7 @@ class SurveyConfig(AppConfig):
         from . import checks, conf, shown  # noqa: F401  The first registers itself.
 
         board.register("Couplings", shown.couplings, order=70)
-        domains.knows_ties(shown.ties)
+        domains.ask_for_ties(shown.ties)
         if conf.settings().sample:
             from . import sampling
 

@@ -70,7 +70,7 @@ class Page:
     changes: list[FlagChange] | None
     may_switch_off: bool
     may_switch_on: bool
-    panels: list[panels.Shown]  # Of the apps.
+    panels: list[panels.Filled]  # Of the apps.
 
 
 @register.simple_tag(takes_context=True, name="dashboard")

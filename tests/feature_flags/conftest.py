@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 
 from django_strangler.feature_flags import evaluation, snapshot
-from django_strangler.feature_flags.transactions import own
+from django_strangler.feature_flags.own_changes import own
 
 
 class RouteTo:
@@ -53,7 +53,7 @@ def queries(alias: str) -> Iterator[list[str]]:
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As in a process that has just been started."""
-    monkeypatch.setattr(snapshot._state, "view", snapshot.View())
+    monkeypatch.setattr(snapshot._state, "view", snapshot.Shared())
     monkeypatch.setattr(snapshot._state, "failing", False)
     evaluation.decisions.reset()
     evaluation._missed.clear()

@@ -118,7 +118,7 @@ def test_no_check_waits_for_another_threads_look(flag_db, monkeypatch):
     monkeypatch.setattr(
         snapshot._state,
         "view",
-        snapshot.View(
+        snapshot.Shared(
             snapshot=snapshot._state.view.snapshot, after=snapshot.last_change.token
         ),
     )
