@@ -38,7 +38,7 @@ def _check_middleware() -> Iterator[CheckMessage]:
         if any(routes):
             yield Error(
                 "There are routes, but no FacadeMiddleware that looks at requests.",
-                hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE, behind authentication.",
+                hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE, after authentication.",
                 id="strangler_facade.E001",
             )
         return

@@ -42,7 +42,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class FacadeMiddleware:
-    """Put it behind authentication: a route's flag is asked for ``request.user``."""
+    """Put it after authentication: a route's flag is asked for ``request.user``."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
