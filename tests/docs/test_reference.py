@@ -80,3 +80,19 @@ def test_the_admin_page_lists_every_permission_of_ours():
     }
     assert ours
     assert ours <= listed
+
+
+def test_every_test_that_a_page_names_exists():
+    root, tests = REFERENCE.parents[1], REFERENCE.parents[1] / "tests"
+    named = {
+        (page.name, name)
+        for page in [root / "README.md", *(root / "docs").rglob("*.md")]
+        for name in re.findall(r"`(tests/[\w/.]+|test_\w+\.py)`", page.read_text())
+    }
+
+    assert {name for _, name in named} >= {"tests/outbox", "test_fire.py"}
+    assert [
+        (page, name)
+        for page, name in sorted(named)
+        if not (root / name).exists() and not any(tests.rglob(name))
+    ] == []
