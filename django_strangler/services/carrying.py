@@ -39,7 +39,7 @@ def sent() -> dict[str, str]:
 
 class ContextMiddleware:
     """
-    Puts in force what the caller's request carried; put it behind LocaleMiddleware.
+    Puts in force what the caller's request carried; put it after LocaleMiddleware.
 
     Only ``TRUSTED_PROXIES`` are believed: a stranger could name any tenant.
     """
