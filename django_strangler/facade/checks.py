@@ -48,7 +48,7 @@ def _check_middleware() -> Iterator[CheckMessage]:
         yield Error(
             "FacadeMiddleware comes before AuthenticationMiddleware, so nobody is "
             "known when it asks for whom the flag is.",
-            hint="Move it behind.",
+            hint="Move it after that.",
             id="strangler_facade.E002",
         )
 
