@@ -34,7 +34,7 @@ class Contract(Protocol):
 
     @property
     def type(self) -> str:
-        """Of its events."""
+        """The type of its events."""
 
     @property
     def final_errors(self) -> tuple[ErrorClass, ...]:
@@ -42,7 +42,7 @@ class Contract(Protocol):
 
     @property
     def headers(self) -> Mapping[str, Header]:
-        """Of each of its events."""
+        """The headers of each of its events."""
 
     def rows(self, value: Any) -> Sequence[tuple[Contract, JSON]]:
         """What to publish for an instance, as payloads; its own is the last."""
@@ -66,7 +66,7 @@ def validate(event: Event) -> None:
 
 
 def contract_of(value: Any) -> Contract:
-    """Of a class or its instance; raises InvalidEvent if it has none."""
+    """The contract of a class or its instance; raises InvalidEvent if it has none."""
     found: Contract | None = getattr(value, ATTRIBUTE, None)
     if found is None:
         name = value if isinstance(value, str) else value.__class__.__name__

@@ -182,7 +182,7 @@ class OutboxEventAdmin(DeadLetterPages, ReplayAndDiscard):
 
     @admin.display(description=_("size"))
     def bytes(self, event: OutboxEvent) -> str:
-        """Of its payload."""
+        """The size of its payload."""
         return f"{event.size:,} bytes"
 
     def render_change_form(

@@ -63,7 +63,7 @@ class Registry:
         self._discovered = True
 
     def sunset(self, type: str) -> date | None:
-        """Until when this type is published at least, if it is to end."""
+        """The day until which this type is published at least, if it is to end."""
         for each in self.events.values():
             if each.replaces is not None and each.replaces.type == type:
                 return each.until

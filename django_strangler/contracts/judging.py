@@ -169,7 +169,7 @@ class Judge:
         yield from found.values()
 
     def _foreign(self, known: list[Snapshot]) -> Iterator[Verdict]:
-        """Of another project's event, whose snapshots lie here: do we read it right?"""
+        """Judge how we read another project's event, whose snapshots lie here."""
         found = self._new_events(known[-1], [], known[-1].label)
         yield from found.values()
 

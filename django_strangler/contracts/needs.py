@@ -42,7 +42,7 @@ class Need:
 
 
 def own_needs() -> Iterator[Need]:
-    """Of this project's typed subscribers."""
+    """The needs of this project's typed subscribers."""
     found = subscribers.all()
     for module, error in subscribers.broken_modules.items():
         raise CannotJudge(f"{module} cannot be imported, and may have readers: {error}")

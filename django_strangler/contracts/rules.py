@@ -123,7 +123,7 @@ def _is_allowed(kind: str, allowed: frozenset[str]) -> bool:
 
 
 def _finite(writer: Schema, reader: Schema) -> Iterator[Break]:
-    """Of some values each can be tried."""
+    """Try each value, as there are few."""
     for value in writer["enum"]:
         if value is not None and misfit(reader, value):
             yield Break(Kind.ENUM if "enum" in reader else Kind.TYPE, value)

@@ -43,7 +43,7 @@ class Part:
 
 
 def part_of(cls: type) -> Part:
-    """Of a dataclass; raises ``InvalidContract`` for what has no place in JSON."""
+    """A dataclass's schema; raises ``InvalidContract`` for what JSON cannot hold."""
     return _dataclass(cls, cls.__name__, ())
 
 

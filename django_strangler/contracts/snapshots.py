@@ -172,7 +172,7 @@ def paths_of(schema: Schema) -> list[str]:
 
 
 def _sorted(schema: Any) -> Any:
-    """With ``required`` in an order of its own, so that moving a field says nothing."""
+    """Sort ``required``, so that moving a field changes nothing."""
     if not isinstance(schema, dict):
         return schema
     made = {name: _sorted(each) for name, each in schema.items()}

@@ -45,7 +45,7 @@ class Background:
             counts.candidates.add(experiment, "", "dropped")
 
     def wait(self) -> None:
-        """Until all that was submitted is done: for tests."""
+        """Wait until all that was submitted is done: for tests."""
         self._queue.join()
 
     def _run(self) -> None:

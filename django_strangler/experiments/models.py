@@ -76,6 +76,6 @@ class Mismatch(models.Model):
         return self.known_until is not None and self.known_until > timezone.now()
 
     def mark_known(self, *, why: str, until: Any, by: str) -> None:
-        """From now on it is no failure, until then."""
+        """From now on, and until then, it does not count as a failure."""
         self.known_why, self.known_until, self.known_by = why, until, by
         self.save(update_fields=["known_why", "known_until", "known_by"])

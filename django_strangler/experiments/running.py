@@ -78,7 +78,7 @@ def call(function: Callable[[], Any]) -> Seen:
 
 
 def read(seen: Seen, rules: Rules, limits: Limits) -> Seen:
-    """With the plain form of what the control returned."""
+    """Add the plain form of what the control returned."""
     if seen.raised or rules.compare is not None:
         return seen
     if type(seen.value) in _SIMPLE and rules.clean is None:

@@ -46,8 +46,8 @@ def _check_middleware() -> Iterator[CheckMessage]:
         AUTHENTICATION
     ):
         yield Error(
-            "FacadeMiddleware comes before AuthenticationMiddleware, so nobody is "
-            "known when it asks for whom the flag is.",
+            "FacadeMiddleware comes before AuthenticationMiddleware, so it does not "
+            "know the user yet when it asks a flag.",
             hint="Move it after that.",
             id="strangler_facade.E002",
         )

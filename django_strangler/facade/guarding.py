@@ -18,7 +18,7 @@ ACTION = "off"
 
 
 def connect() -> None:
-    """From now on."""
+    """Let a new flag of a route get its guard, from now on."""
     post_save.connect(_guard, sender=Flag, dispatch_uid="strangler_facade")
 
 
@@ -28,12 +28,10 @@ def _guard(
     from .routes import routes
 
     sources = sorted(route.source for route in routes if route.flag == instance.name)
-    set_guard = getattr(feature_flags, "set_guard", None)
-    if not created or raw or not sources or set_guard is None:
-        return
-    set_guard(
-        instance.name,
-        on=sources,
-        action=ACTION,
-        why="Set by itself: the flag is of a route.",
-    )
+    if created and not raw and sources:
+        feature_flags.set_guard(
+            instance.name,
+            on=sources,
+            action=ACTION,
+            why="Set by itself: the flag is of a route.",
+        )

@@ -9,7 +9,7 @@ TYPE = "migration.alert"
 
 
 def _nobody(payload: dict[str, Any]) -> None:
-    """Before the app is ready."""
+    """Tell nobody, as long as the app is not ready."""
 
 
 # Publishes an event of TYPE with this payload, in the transaction that is open.

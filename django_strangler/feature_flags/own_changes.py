@@ -50,7 +50,7 @@ last_change = LastChange()
 
 
 class _Changed:
-    """The hook."""
+    """The commit hook that stands for a change."""
 
     __qualname__ = "flags_changed"
 

@@ -67,6 +67,6 @@ def changes() -> list[FlagChange]:
 
 
 def _local_time() -> datetime:
-    """In the project's time zone, with USE_TZ or without."""
+    """The time in the project's time zone, with USE_TZ or without."""
     now = timezone.now()
     return timezone.localtime(now) if timezone.is_aware(now) else now

@@ -60,7 +60,7 @@ class Address:
             ) from error
 
     def sealed(self, type: str) -> Address:
-        """Of a message that allows one of this type, and only that, to come back."""
+        """The address with a seal, which lets one message of this type come back."""
         seal = self._seal(type, settings.SECRET_KEY)
         return replace(self, source=conf.current().source, seal=seal)
 

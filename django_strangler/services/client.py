@@ -87,7 +87,7 @@ class Exchange:
         self._judge()
 
     def extend(self, seconds: float) -> None:
-        """From now on, the body has so many seconds."""
+        """Give the body so many seconds from now on."""
         self._reply.watch.until = time.monotonic() + seconds
 
     def chunks(self) -> Iterator[bytes]:

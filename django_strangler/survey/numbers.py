@@ -13,7 +13,7 @@ from .surveying import Survey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """Of one domain; of each pair, the first is what crosses and the second is all."""
+    """The numbers of one domain; of each pair, first what crosses it, then all."""
 
     into: int  # Couplings that others have into it.
     out: int

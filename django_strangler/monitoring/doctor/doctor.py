@@ -132,7 +132,7 @@ class Doctor:
                 )
 
     def _types_in_use(self, settings: conf.Settings) -> set[str]:
-        """Of the newest events, but for those that may go nowhere."""
+        """The types of the newest events, but for those that may go nowhere."""
         newest = OutboxEvent.objects.using(self._alias).order_by("-id")
         rules = settings.unroutable.items()
 
