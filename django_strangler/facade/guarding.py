@@ -14,8 +14,6 @@ from django.db.models.signals import post_save
 from django_strangler import feature_flags
 from django_strangler.feature_flags.models import Flag
 
-ACTION = "off"
-
 
 def connect() -> None:
     """Let a new flag of a route get its guard, from now on."""
@@ -32,6 +30,6 @@ def _guard(
         feature_flags.set_guard(
             instance.name,
             on=sources,
-            action=ACTION,
+            action="off",
             why="Set by itself: the flag is of a route.",
         )
