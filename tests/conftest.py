@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,18 @@ def publish_what_serves() -> None:
     from django_strangler import extending
 
     extending.validators.clear()
+
+
+@pytest.fixture
+def bare_board(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A board without the test project's couplings, before anything was noted."""
+    from django_strangler.evidence.noting import counts
+    from django_strangler.monitoring import board
+
+    shown = {
+        title: of for title, of in board._registered.items() if title != "Couplings"
+    }
+    monkeypatch.setattr(board, "_registered", shown)
+    counts.restart()
+    yield
+    counts.restart()

@@ -8,29 +8,13 @@ import pytest
 from django.utils import timezone
 
 from django_strangler import evidence, feature_flags
-from django_strangler.evidence.noting import counts
 from django_strangler.experiments import branch, experiment, shown
 from django_strangler.experiments.models import Mismatch
 from django_strangler.experiments.recording import recorder
 from django_strangler.monitoring import board
 from django_strangler.monitoring.board import Verdict
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def no_couplings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the test project have tests of their own."""
-    shown = dict(board._registered)
-    del shown["Couplings"]
-    monkeypatch.setattr(board, "_registered", shown)
-
-
-@pytest.fixture(autouse=True)
-def nothing_noted():
-    counts.restart()
-    yield
-    counts.restart()
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bare_board")]
 
 
 def payments_total():

@@ -7,29 +7,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_strangler import evidence, feature_flags
-from django_strangler.evidence.noting import counts
 from django_strangler.facade import Route, route, showing
 from django_strangler.monitoring import board
 from django_strangler.monitoring.board import Verdict
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bare_board")]
 
 FLAG = "payments-v2"
-
-
-@pytest.fixture(autouse=True)
-def no_couplings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the test project have tests of their own."""
-    shown = dict(board._registered)
-    del shown["Couplings"]
-    monkeypatch.setattr(board, "_registered", shown)
-
-
-@pytest.fixture(autouse=True)
-def nothing_noted():
-    counts.restart()
-    yield
-    counts.restart()
 
 
 def declare(name: str = "payments-api", **options: str) -> Route:
