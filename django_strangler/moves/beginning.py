@@ -72,7 +72,7 @@ def abandon(move: type[Move], say: Say = lambda text: None) -> None:
     direction = direction_of(move)
     if direction.primary != LEGACY:
         raise MoveRefused(
-            f"The move {move.name!r} has switched. Switch back before: manage.py "
+            f"The move {move.name!r} has switched. Switch back first: manage.py "
             f"strangler_moves switch {move.name} --to legacy"
         )
     MoveState.objects.using(move.source).filter(name=move.name).update(goal="")

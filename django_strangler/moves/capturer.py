@@ -51,7 +51,7 @@ def _model(capture: Capture) -> type[models.Model]:
         return model_of(capture)
     except LookupError as error:
         raise MoveRefused(
-            f"The capture {capture.name!r} is of {capture.model}, which is no model: "
+            f"The capture {capture.name!r} is of {capture.model}, not of a model: "
             f"{error}"
         ) from error
 

@@ -88,9 +88,9 @@ def capture(
     )
     if not _NAME.fullmatch(made.name) or model.count(".") != 1:
         raise InvalidMove(
-            f"The capture {made.name!r:.80} of {model!r:.80} cannot be. Name the model "
-            'as "users.User", and give name= up to 40 lower-case letters, digits, - '
-            "and _."
+            f"The capture {made.name!r:.80} of {model!r:.80} is not valid. Name the "
+            'model as "users.User", and give name= up to 40 lower-case letters, '
+            "digits, - and _."
         )
     known = captures.get(made.name)
     if known is not None and (known.model, known.type) != (made.model, made.type):

@@ -202,7 +202,7 @@ def granted(
     for what, grant in lacking:
         yield Obstacle(
             text=f"In {side.alias!r}, {side.role()} {what}.",
-            todo=f"Say there: GRANT {grant} TO {side.role()}",
+            todo=f"Run there: GRANT {grant} TO {side.role()}",
         )
 
 

@@ -225,7 +225,7 @@ def model(label: str) -> type[models.Model]:
     """
     move = move_of(label.lower())
     if move is None:
-        raise UnknownMove(f"No move takes {label!r} along.")
+        raise UnknownMove(f"No move declares a table of {label!r}.")
     table = next(
         each
         for each in move.tables

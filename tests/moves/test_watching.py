@@ -587,12 +587,12 @@ def test_who_may_not_set_numbers_is_told_before_and_at_the_switch(moved, monkeyp
     monkeypatch.setattr(kind, "role", lambda self: "shop")
     moved.verify()
 
-    with pytest.raises(MoveRefused, match="Say there: GRANT UPDATE ON s TO shop"):
+    with pytest.raises(MoveRefused, match="Run there: GRANT UPDATE ON s TO shop"):
         moved.switch("modern")
     assert checking.look(direction_of(moved.move)) == []  # No mover stands still.
     MoveState.objects.using(moved.legacy).all().delete()
     texts = [each.todo for each in checking.check(moved.move)]
-    assert "Say there: GRANT UPDATE ON s TO shop" in texts
+    assert "Run there: GRANT UPDATE ON s TO shop" in texts
 
 
 def test_numbers_that_only_one_side_gives_need_no_right(moved, monkeypatch):
