@@ -478,7 +478,7 @@ def test_the_model_to_use_is_that_of_the_side_that_has_the_truth(monkeypatch):
     assert model("payments.LedgerEntry") is LedgerEntry
     with pytest.raises(MoveRefused, match="belongs to the service"):
         model("payments.Refund")
-    with pytest.raises(UnknownMove, match="No move takes"):
+    with pytest.raises(UnknownMove, match="No move declares"):
         model("users.User")
 
 
