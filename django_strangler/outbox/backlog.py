@@ -118,7 +118,7 @@ class Backlog:
         """
         taken = 0
         stopped: set[str] = set()
-        for event, wait in due:
+        for event, wait, _ in due:
             key = event.order_key
             if key in stopped or (key or event.row) in self._held:
                 continue

@@ -122,9 +122,19 @@ class Dialect:
             return f"{self.key} IN %s", tuple(keys)
         return self.among_keys(keys)
 
-    def not_types(self, types: Collection[str]) -> str:
+    def not_types(self, types: Collection[str], row: str = "") -> str:
         """All but these types, which are the parameters."""
-        return f" AND type NOT IN ({', '.join(['%s'] * len(types))})" if types else ""
+        marks = ", ".join(["%s"] * len(types))
+        return f" AND {row}type NOT IN ({marks})" if types else ""
+
+    def unless(self, select: str, condition: str, order: str, limit: str) -> str:
+        """Without the rows of which this is true; it may name columns by alias."""
+        wanted = f"({condition}) IS NOT TRUE"
+        if self._vendor == "mysql":
+            return f"{select} HAVING {wanted} {order} {limit}"
+        # The inner limit keeps PostgreSQL from asking for each alias twice.
+        inner = f"{select} {order} LIMIT {10**9}"
+        return f"SELECT * FROM ({inner}) p WHERE {wanted} {limit}"
 
     def among_keys(self, keys: Collection[str]) -> tuple[str, Any]:
         """A condition and its only parameter, for databases limit their number."""

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from django.db import DatabaseError
@@ -14,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_strangler import conf
 from django_strangler.databases import share_watch
 
-from .wakeup import CHANNEL
+from .wakeup import CHANNEL, concerns
 
 logger = logging.getLogger("django_strangler.outbox.relay")
 
@@ -43,8 +44,8 @@ class Wakeup:
         """Whether NOTIFY is heard; otherwise only the poll finds events."""
         return self._listening is not None
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep; True if an event was published meanwhile, as far as that is known."""
+    def wait(self, seconds: float, lanes: Collection[int]) -> bool:
+        """Sleep; True if an event came into these lanes, as far as that is known."""
         raw = self._raw()
         if raw is None:
             self._stop.wait(seconds)
@@ -53,7 +54,8 @@ class Wakeup:
         with self._connection.wrap_database_errors:
             while not self._stop.is_set():
                 left = deadline - time.monotonic()
-                if any(raw.notifies(timeout=max(0.0, min(left, SLICE)), stop_after=1)):
+                told = raw.notifies(timeout=max(0.0, min(left, SLICE)), stop_after=1)
+                if any(concerns(note.payload, lanes) for note in told):
                     return True
                 if left <= SLICE:
                     return False

@@ -96,7 +96,7 @@ def publish_event(
     if idempotency_key is not None:
         return _insert_once(connection, row, available_at, idempotency_key)
     published_at = insertion.insert(connection, row, available_at)
-    wake_relays_after_commit(connection)
+    wake_relays_after_commit(connection, (row.lane,))
     return row.as_event(published_at)
 
 
@@ -156,7 +156,7 @@ def publish_events(events: Iterable[Event], *, using: str | None = None) -> list
             "publish_events() was given an event that had been published before; "
             f"nothing was written. Build a new Event for each publication. ({error})"
         ) from error
-    wake_relays_after_commit(connection)
+    wake_relays_after_commit(connection, {row.lane for row in rows})
     return [row.as_event(time) for row, time in zip(rows, times, strict=True)]
 
 
@@ -225,7 +225,7 @@ def _insert_once(
             if last_time:
                 raise
         else:
-            wake_relays_after_commit(connection)
+            wake_relays_after_commit(connection, (row.lane,))
             break
     return row.as_event(published_at)
 

@@ -5,14 +5,14 @@ At once while there is more, else ever less often. As a rule from the lowest pen
 on: then one statement finds what may be sent, in order. Where much would have to be
 skipped each time (held types, what waits behind them, a table full of dead rows), the
 looks make progress instead: each examines a bounded part and goes on where the last one
-ended. What is found so may follow an event that is pending elsewhere: it is sent only
-if a later statement says that it is the oldest of its key.
+ended. What is found so may follow an event that is pending elsewhere, so the statement
+tells with each what it follows.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from .rows import Due
@@ -20,17 +20,19 @@ from .work import Work
 
 LOOK_PAUSE = 0.08  # The longest pause between two looks while events are under way.
 READ_PAUSE = 0.01  # Between two reads, while there is still something to send.
-AWAKE = 1.0  # After something was found: how long to look often.
+AWAKE = 1.0  # After something was found: how long to look often,
+TOLD = 0.05  # and where publishers tell of more, unless they have just told.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """What a look may cost, and how long it is rested for; times in seconds."""
 
-    part: int = 5000  # Pending rows that one look examines,
-    least: int = 500  # and while that takes long.
+    part: int = 5000  # Pending rows that one look examines, at first;
+    least: int = 1000  # as few, or as many,
+    most: int = 20_000
     keys_left_out: int = 2000  # By name; of more, what is read is thrown away.
-    part_takes: float = 0.02  # What a part may take; otherwise the next is smaller.
+    part_takes: float = 0.01  # so that a part takes about as long.
     cheap: float = 0.03  # A look from the lowest id on that costs more,
     cheap_row: float = 0.00002  # and this for each row, has stepped over too much.
     twice: int = 2  # So often in a row.
@@ -46,10 +48,12 @@ class Reading:
 
     def __init__(self, work: Work, pace: Pace = PACE) -> None:
         self._work, self._pace = work, pace
+        self.is_told = False  # By NOTIFY, if there is something to be found.
         self.polls = True  # False: do not go on for ever, but come to an end.
         self.found = False
         self.has_more = self.has_more_delayed = True
-        self._last_at = self._delayed_at = self._poll_at = float("-inf")
+        self._last_at = self._poll_at = float("-inf")
+        self._delayed_at = self._poll_delayed_at = float("-inf")
         self._awake_until = float("-inf")
         self._pause = READ_PAUSE
         # A round: everything from the lowest id to the highest, in parts.
@@ -59,6 +63,7 @@ class Reading:
         self._round_at = float("-inf")  # When the next may begin.
         self._after = 0  # So far the round has come;
         self._cost, self._parts = 0.0, 0  # and what it has cost.
+        self._gives_way = False
         # And beside rounds, what is fresh: highest ids, and when they were that.
         self._seen: deque[tuple[float, int]] = deque()
         self._fresh_after = 0
@@ -89,7 +94,7 @@ class Reading:
 
     def wake(self) -> None:
         """Look often from now on."""
-        self._awake_until = self._work.clock() + AWAKE
+        self._awake_until = self._work.clock() + (TOLD if self.is_told else AWAKE)
         self._pause = READ_PAUSE
 
     def look_again(self) -> None:
@@ -120,7 +125,9 @@ class Reading:
             return False
         self._last_at = now
         found = self._look(lanes, now) if looks else 0
-        if (polls or self.has_more_delayed) and now >= self._delayed_at:
+        # A look for what is due now is none for what was delayed.
+        polls_delayed = self.polls and now >= self._poll_delayed_at
+        if (polls_delayed or self.has_more_delayed) and now >= self._delayed_at:
             found += self._look_for_delayed(lanes, now)
         cost = self._work.clock() - now
         if looks:
@@ -149,6 +156,10 @@ class Reading:
             self._seen.append((now - self._pace.late, highest))
         elif self._after:
             found += self._look_at_the_fresh(lanes, now, parked_hold=parked_hold)
+            self._gives_way = bool(found) and not self._gives_way
+            if self._gives_way:  # That is sent first, and the round goes on then.
+                self.has_more = True
+                return found
         return found + self._go_on_with_the_round(lanes, now, parked_hold=parked_hold)
 
     def _look_at_all(self, lanes: Collection[int], now: float) -> int:
@@ -162,7 +173,7 @@ class Reading:
             without_rows=work.backlog.known_rows(),
             without_keys=self._keys_left_out(),
         )
-        taken = work.backlog.add(due, now)
+        taken = self._add(due, now)
         self.has_more = len(due) == limit
         is_slow = work.clock() - now > pace.cheap + pace.cheap_row * len(due)
         self._slow = self._slow + 1 if is_slow else 0
@@ -216,54 +227,31 @@ class Reading:
         """What was found, the id up to which it was looked, whether that was all."""
         work, pace = self._work, self._pace
         known = work.backlog.known_rows()
-        limit = 2 * work.settings.relay.batch_size
+        limit = 4 * work.settings.relay.batch_size
         started = work.clock()
         edge, highest = work.store.edge(after, self._part + len(known))
         upto, is_last = (highest, True) if edge is None else (edge, False)
-        due = work.store.read(
+        due = work.store.read_part(
             lanes,
             limit,
+            (after, upto),
             without_rows=known,
             without_keys=self._keys_left_out(),
             without_types=work.held.types,
-            part=(after, upto),
+            parked_hold=parked_hold,
         )
         if len(due) == limit:
             upto, is_last = due[-1].event.row, False
         elif is_last and now >= self._seen[-1][0] + pace.late / 10:
             self._seen.append((now, highest))
-        allowed, crowded = self._oldest_of_their_keys(due, known, parked_hold)
-        taken = work.backlog.add(allowed, now)
-        work.backlog.crowd(crowded)
-        # So that a look takes about as long on any database.
-        cost = work.clock() - started
+        taken = self._add(_in_order(due), now)
+        # So that a look takes about as long on any database, but for what it finds.
+        cost = work.clock() - started - pace.cheap_row * len(due)
         if cost > pace.part_takes:
             self._part = max(pace.least, self._part // 2)
         elif cost < pace.part_takes / 2:
-            self._part = min(pace.part, 2 * self._part)
+            self._part = min(pace.most, 2 * self._part)
         return taken, upto, is_last
-
-    def _oldest_of_their_keys(
-        self, due: list[Due], known: Collection[int], parked_hold: bool
-    ) -> tuple[list[Due], set[str]]:
-        """What may be sent, and the keys of which more was found."""
-        firsts: dict[str, int] = {}
-        more: set[str] = set()
-        for event, _ in due:
-            if firsts.setdefault(event.order_key, event.row) != event.row:
-                more.add(event.order_key)
-        keyed = [row for key, row in firsts.items() if key]
-        oldest = (
-            self._work.store.oldest(keyed, without_rows=known, parked_hold=parked_hold)
-            if keyed
-            else {}
-        )
-        allowed = [
-            each
-            for each in due
-            if not each.event.order_key or oldest.get(each.event.row) == each.event.row
-        ]
-        return allowed, more
 
     def _follow_the_freed(
         self, lanes: Collection[int], now: float, *, parked_hold: bool
@@ -281,15 +269,15 @@ class Reading:
                 without_rows=work.backlog.known_rows(),
                 parked_hold=parked_hold,
             )
-            found += work.backlog.add(due, now, work.held.types)
+            found += self._add(due, now, work.held.types)
             if len(due) == 4 * limit:
                 # Of those that were not reached, more has to be read.
-                read = {event.order_key for event, _ in due}
+                read = {each.event.order_key for each in due}
                 work.backlog.crowd(read)
                 freed.update(set(keys) - read)
         if rows := [each for each in some if isinstance(each, int)]:
             due = work.store.read_rows(lanes, rows)
-            found += work.backlog.add(due, now, work.held.types)
+            found += self._add(due, now, work.held.types)
         return found
 
     def _look_for_delayed(self, lanes: Collection[int], now: float) -> int:
@@ -302,12 +290,29 @@ class Reading:
             without_types=work.held.types,
         )
         self.has_more_delayed = len(due) == limit
+        self._poll_delayed_at = now + work.settings.relay.poll_interval
         # Those that are left out are stepped over each time.
         cost = work.clock() - started
         if cost > self._pace.cheap + self._pace.cheap_row * len(due):
             self._delayed_at = work.clock() + self._pace.rest * cost
-        return work.backlog.add(due, now)
+        return self._add(due, now)
+
+    def _add(
+        self, due: Iterable[Due], now: float, without_types: Collection[str] = ()
+    ) -> int:
+        if paused := self._work.held.keys:
+            due = [each for each in due if each.event.order_key not in paused]
+        return self._work.backlog.add(due, now, without_types)
 
     def _keys_left_out(self) -> list[str]:
         keys = [*self._work.held.keys, *self._work.backlog.left_out_keys()]
         return keys if len(keys) <= self._pace.keys_left_out else []
+
+
+def _in_order(due: Iterable[Due]) -> Iterator[Due]:
+    """Those of a part that follow nothing, or one that goes before them."""
+    allowed: set[int] = set()
+    for each in due:
+        if each.older is None or each.older in allowed:
+            allowed.add(each.event.row)
+            yield each

@@ -240,12 +240,14 @@ class Relay:
 
     def _rest(self) -> None:
         pause = self.leases.seconds_at_rest
-        if self.leases.lanes - self.leases.leaving:
+        lanes = self.leases.lanes - self.leases.leaving
+        if lanes:
             pause = min(pause, self._reading.pause)
         if self.backlog.held_until is not None:
             pause = min(pause, self.backlog.held_until - self._monotonic())
-        if self.wakeup.wait(max(pause, READ_PAUSE)):
+        if self.wakeup.wait(max(pause, READ_PAUSE), lanes):
             self._reading.wake()
+        self._reading.is_told = self.wakeup.is_listening
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:

@@ -21,10 +21,11 @@ class Due(NamedTuple):
 
     event: Outgoing
     wait: float  # Seconds; 0 or less: now. FOREVER: parked, and stops its key.
+    older: int | None = None  # In a part: the row that it follows, unless left out.
 
 
 def decode(rows: Iterable[Any], connection: BaseDatabaseWrapper) -> list[Due]:
-    """Rows of ``Dialect.columns``, the key by which they are ordered, and the wait."""
+    """Rows of ``Dialect.columns``, the key that orders them, the wait, what is older."""
     aware = aware_converter(connection)
     # The text is what PostgreSQL gives; the others store it without its dashes.
     id_text = str if connection.vendor == "postgresql" else _uuid_text
@@ -45,6 +46,7 @@ def decode(rows: Iterable[Any], connection: BaseDatabaseWrapper) -> list[Due]:
                 order_key,
             ),
             0.0 if wait is None else float(wait),
+            older,
         )
         for (
             row,
@@ -60,6 +62,7 @@ def decode(rows: Iterable[Any], connection: BaseDatabaseWrapper) -> list[Due]:
             lane,
             order_key,
             wait,
+            older,
         ) in rows
     ]
 

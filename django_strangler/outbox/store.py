@@ -26,6 +26,7 @@ from .lanes import LANES
 from .models import Lane
 from .rows import FOREVER, Due, aware_converter, decode
 
+NOBODY = 0  # No row has this id.
 REPEATS = 5  # Of a mark that met a deadlock.
 # Written so that no index fits it. With statistics of a quiet hour, a planner takes few
 # rows for pending, and would go through all of a new backlog at each mark.
@@ -39,6 +40,11 @@ class Store:
         self.connection = connection
         self._sql = Dialect(connection)
         self._table = self._sql.table
+        wait = seconds_until_sql(connection, "retry_at")
+        self._wait = (
+            f"CASE WHEN parked_at IS NOT NULL THEN {FOREVER} "
+            f"WHEN retry_at IS NOT NULL THEN {wait} END"
+        )
 
     def prepare(self) -> None:
         """
@@ -65,35 +71,77 @@ class Store:
         *,
         without_rows: Collection[int] = (),
         without_keys: Collection[str] = (),
-        without_types: Collection[str] = (),
-        part: tuple[int, int] | None = None,
     ) -> list[Due]:
         """
         The lowest pending events of these lanes, but for what is left out.
 
-        From the lowest on, and with no types left out, what is found may be sent in
-        this order: an older id may have committed since the last read, and with it, in
-        a later transaction, its successor. Of a ``part``, the ids above the first and
-        up to the second, ``oldest`` has to be asked as well.
+        They may be sent in this order: an older id may have committed since the last
+        read, and with it, in a later transaction, its successor.
         """
         sql = self._sql
-        where = _among_lanes(lanes) + sql.not_rows(without_rows)
-        where += sql.not_types(without_types)
-        params: list[Any] = [*without_types]
+        where, params = _among_lanes(lanes) + sql.not_rows(without_rows), []
         if without_keys:
             condition, param = sql.not_keys(without_keys)
             where += f" AND {condition}"
             params.append(param)
-        hint = sql.by_queue
-        if part is not None:
-            where += f" AND id > {int(part[0])} AND id <= {int(part[1])}"
-            hint = sql.by_part_of_queue
         return self._select(
-            f"{hint} WHERE confirmed_at IS NULL AND parked_at IS NULL{where} "
+            f"{sql.by_queue} WHERE confirmed_at IS NULL AND parked_at IS NULL{where} "
             f"AND available_at IS NULL ORDER BY {sql.in_order} LIMIT {int(limit)}",
             params,
             sql.key,
         )
+
+    def read_part(
+        self,
+        lanes: Collection[int],
+        limit: int,
+        part: tuple[int, int],
+        *,
+        without_rows: Collection[int] = (),
+        without_keys: Collection[str] = (),
+        without_types: Collection[str] = (),
+        parked_hold: bool = False,
+    ) -> list[Due]:
+        """
+        The lowest of the ids above the first and up to the second that may be sent.
+
+        With each, what is pending of its key right before it, ``without_rows``: that
+        has to go first. What follows something else, below the part or of a type that
+        is left out, stays in the database. One snapshot shows it all, and what an event
+        follows has committed before it.
+        """
+        sql, (after, upto) = self._sql, map(int, part)
+        within = [row for row in without_rows if after < row <= upto]
+        where = _among_lanes(lanes) + sql.not_rows(within, "o.")
+        where += sql.not_types(without_types)
+        params: list[Any] = [*without_types, *without_types]
+        if without_keys:
+            condition, param = sql.not_keys(without_keys)
+            where += f" AND {condition}"
+            params.append(param)
+        stops = "" if parked_hold else "(b.parked_at IS NULL) IS TRUE AND "
+        held = sql.not_types(without_types, "b.")
+        older = (
+            f"CASE WHEN {sql.key} <> '' THEN (SELECT "
+            f"CASE WHEN b.id > {after}{held} THEN b.id ELSE {NOBODY} END "
+            f"FROM {self._table} b{sql.by_key} "
+            f"WHERE {sql.same_key('b', 'o')} AND {sql.unconfirmed('b')} "
+            f"AND {stops}(b.available_at IS NULL) IS TRUE AND b.id < o.id"
+            f"{sql.not_rows(without_rows, 'b.')} ORDER BY b.id DESC LIMIT 1) END"
+        )
+        rows = self._fetch(
+            sql.unless(
+                f"SELECT {sql.columns}, {sql.key}, {self._wait}, {older} AS older "
+                f"FROM {self._table} o{sql.by_part_of_queue} "
+                f"WHERE confirmed_at IS NULL AND parked_at IS NULL{where} "
+                f"AND id > {after} AND id <= {upto} AND available_at IS NULL",
+                f"older = {NOBODY}",
+                f"ORDER BY {sql.in_order}",
+                f"LIMIT {int(limit)}",
+            ),
+            params,
+        )
+        return decode(rows, self.connection)
 
     def edge(self, after: int, count: int) -> tuple[int | None, int]:
         """
@@ -321,11 +369,9 @@ class Store:
     # Plumbing
 
     def _select(self, where: str, params: Sequence[Any], order_key: str) -> list[Due]:
-        wait = seconds_until_sql(self.connection, "retry_at")
         rows = self._fetch(
-            f"SELECT {self._sql.columns}, {order_key}, "
-            f"CASE WHEN parked_at IS NOT NULL THEN {FOREVER} "
-            f"WHEN retry_at IS NOT NULL THEN {wait} END FROM {self._table}{where}",
+            f"SELECT {self._sql.columns}, {order_key}, {self._wait}, NULL "
+            f"FROM {self._table}{where}",
             params,
         )
         return decode(rows, self.connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -140,6 +141,22 @@ def test_a_queue_without_a_majority_holds_its_type_and_no_other(
     # Nothing was sent again but what was under way when the link was renewed.
     assert sum(relay.sent.values()) - len(relay.sent) <= relay.window
     assert log.count(f"does not confirm events of type '{STUCK}'") == 1
+
+
+def test_a_queue_that_blocks_the_channel_is_found_long_before_the_confirm_timeout(
+    cluster, first, log
+):
+    _, second = cluster
+    url = with_options(first.url, confirm_timeout=300)
+    stuck, fine = events(1, 20, STUCK), events(5001, 7000, FINE)
+    with closing(open_broker(url, exchange=EXCHANGE)) as broker:
+        until_ready(broker)
+        second.kill()
+        relay = Holding(broker, {each.row: each for each in [*stuck, *fine]})
+
+        relay.until(lambda: {each.row for each in fine} <= relay.confirmed)
+
+    assert relay.held == {STUCK: Cause.OVERDUE}
 
 
 def test_a_probe_that_is_not_confirmed_hinders_nobody_and_one_that_is_opens(

@@ -41,6 +41,24 @@ def test_a_delayed_event_waits_for_its_time_and_holds_nobody(
     assert events(sqlite_db)[late].state == "pending"
 
 
+def test_a_delayed_event_goes_in_time_while_others_never_cease(
+    sqlite_db: str, far: memory.MemoryExchange
+) -> None:
+    now = [1000.0]
+    relay = make_relay(sqlite_db, far, poll_interval=1.0, monotonic=lambda: now[0])
+    relay.broker.open()
+    relay.step()
+    (delayed,) = publish(sqlite_db, "a", delay=3600)
+    OutboxEvent.objects.using(sqlite_db).update(available_at=DatabaseNow())
+
+    for _ in range(10):
+        publish(sqlite_db, "b")
+        now[0] += 0.3
+        relay.step()
+
+    assert delayed in rows_sent(far)
+
+
 def not_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is tried again, is so after the test's end."""
     monkeypatch.setattr(settling, "backoff", lambda *_, **__: 600.0)

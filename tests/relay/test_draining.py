@@ -209,7 +209,7 @@ def test_an_idle_relay_without_lanes_does_not_spin(
     relay = make_relay(sqlite_db, far, steady=False)
     relay.broker.open()
     waited: list[float] = []
-    relay.wakeup.wait = waited.append
+    relay.wakeup.wait = lambda pause, _lanes: waited.append(pause)
     relay._turn()
 
     relay._turn()

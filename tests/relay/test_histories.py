@@ -97,43 +97,67 @@ class ModelStore:
         *,
         without_rows: Collection[int] = (),
         without_keys: Collection[str] = (),
-        without_types: Collection[str] = (),
-        part: tuple[int, int] | None = None,
     ) -> list[Due]:
-        after, upto = part or (0, 10**9)
         return self.due(
             lanes,
             limit,
-            wanted=lambda row: (
-                not (row.key and row.key in without_keys)
-                and row.type not in without_types
-                and after < row.id <= upto
-            ),
+            wanted=lambda row: not (row.key and row.key in without_keys),
             without_rows=without_rows,
+        )
+
+    def read_part(
+        self,
+        lanes: Collection[int],
+        limit: int,
+        part: tuple[int, int],
+        *,
+        without_rows: Collection[int] = (),
+        without_keys: Collection[str] = (),
+        without_types: Collection[str] = (),
+        parked_hold: bool = False,
+    ) -> list[Due]:
+        after, upto = part
+        found = [
+            each._replace(older=self.older(each.event, without_rows, parked_hold))
+            for each in self.due(
+                lanes,
+                10**9,
+                wanted=lambda row: (
+                    not (row.key and row.key in without_keys)
+                    and row.type not in without_types
+                    and after < row.id <= upto
+                ),
+                without_rows=without_rows,
+            )
+        ]
+        return [
+            each
+            for each in found
+            if each.older is None
+            or each.older > after
+            and self.rows[each.older].type not in without_types
+        ][:limit]
+
+    def older(
+        self, event: Outgoing, without_rows: Collection[int], parked_hold: bool
+    ) -> int | None:
+        return max(
+            (
+                row.id
+                for row in self.rows.values()
+                if (row.pending or (parked_hold and row.stops))
+                and row.key
+                and row.key == event.order_key
+                and row.id < event.row
+                and row.id not in without_rows
+            ),
+            default=None,
         )
 
     def edge(self, after: int, count: int) -> tuple[int | None, int]:
         above = [row.id for row in self.rows.values() if row.pending and row.id > after]
         highest = max((row.id for row in self.rows.values() if row.visible), default=0)
         return (above[count - 1] if len(above) >= count else None), highest
-
-    def oldest(
-        self,
-        rows: Collection[int],
-        *,
-        without_rows: Collection[int] = (),
-        parked_hold: bool = False,
-    ) -> dict[int, int]:
-        found = {}
-        for number in rows:
-            found[number] = min(
-                row.id
-                for row in self.rows.values()
-                if (row.pending or (parked_hold and row.stops))
-                and row.key == self.rows[number].key
-                and row.id not in without_rows
-            )
-        return found
 
     def has_parked(self) -> bool:
         return any(row.stops for row in self.rows.values())

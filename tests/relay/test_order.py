@@ -12,6 +12,7 @@ from django_strangler.clock import DatabaseNow
 from django_strangler.events import Event
 from django_strangler.models import HeldType, Lane, OutboxEvent, RelayProcess
 from django_strangler.outbox import settling
+from django_strangler.outbox.lanes import LANES
 from django_strangler.outbox.publishing import publish_events
 from tests.relay.factories import (
     events,
@@ -218,6 +219,46 @@ def test_an_event_that_was_confirmed_is_no_more_parked(
     relay._settling.settle(relay.broker.outcomes(0))
 
     assert events(any_db)[row].state == "confirmed"
+
+
+def test_of_a_part_the_database_tells_what_follows_what(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    below, _ = publish(any_db, "a", "A")
+    first, second = publish(any_db, "b", "b")
+    (held,) = publish(any_db, "c", type="mail.wanted")
+    a, c, third, free, unkeyed = publish(any_db, "a", "c", "b", "d", "")
+    later, other = publish(any_db, "c", "A")
+    store = make_relay(any_db, far).store
+
+    def look(*, parked_hold: bool = False) -> list[tuple[int, int | None]]:
+        due = store.read_part(
+            range(LANES),
+            100,
+            (first - 1, other),
+            without_rows=[below],
+            without_types=["mail.wanted"],
+            parked_hold=parked_hold,
+        )
+        return [(each.event.row, each.older) for each in due]
+
+    # What "a" follows is left out by its row; "c" follows what is left out by its type,
+    # and the second "A" what is below the part: these stay away.
+    assert look() == [
+        (first, None),
+        (second, first),
+        (a, None),
+        (third, second),
+        (free, None),
+        (unkeyed, None),
+        (later, c),
+    ]
+
+    OutboxEvent.objects.using(any_db).filter(pk=second).update(
+        parked_at=DatabaseNow(), parked_reason="rejected"
+    )
+    assert (third, first) in look()
+    assert (third, second) in look(parked_hold=True)
 
 
 class Clock:

@@ -9,6 +9,7 @@ from django_strangler.brokers import memory
 from django_strangler.exceptions import InvalidEvent, InvalidType
 from django_strangler.models import Pause
 from django_strangler.outbox.pauses import pause, resume
+from django_strangler.outbox.reading import Pace
 from tests.relay.factories import make_relay, pending, publish, rows_sent
 
 
@@ -41,6 +42,18 @@ def test_a_paused_key_waits_and_no_other(
     make_relay(any_db, far).drain()
 
     assert sorted(rows_sent(far)) == others
+
+
+def test_a_paused_key_waits_also_among_more_than_a_read_can_leave_out(
+    sqlite_db: str, far: memory.MemoryExchange
+) -> None:
+    publish(sqlite_db, "a", "a")
+    others = publish(sqlite_db, "b")
+    pause(Pause.Scope.KEY, "a", using=sqlite_db)
+
+    make_relay(sqlite_db, far, pace=Pace(keys_left_out=0)).drain()
+
+    assert rows_sent(far) == others
 
 
 def test_with_everything_paused_nothing_is_sent(

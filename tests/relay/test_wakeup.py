@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from django.db import connections, transaction
@@ -14,7 +15,9 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_strangler.brokers import memory
+from django_strangler.models import OutboxEvent
 from django_strangler.outbox import listening, wakeup
+from django_strangler.outbox.lanes import LANES
 from django_strangler.outbox.publishing import publish_event
 from django_strangler.outbox.relay import Relay
 from tests.relay.factories import make_relay, pending, publish, rows_sent
@@ -71,15 +74,63 @@ def test_what_is_notified_while_a_relay_works_is_heard(
 ) -> None:
     relay = make_relay(postgresql_db, far)
     relay.step()
-    assert relay.wakeup.wait(0) is False
+    assert relay.wakeup.wait(0, [0]) is False
     assert relay.wakeup.is_listening
 
     publish(postgresql_db, "a")
     with connections[postgresql_db].cursor() as cursor:
         cursor.execute(f"NOTIFY {wakeup.CHANNEL}")
 
-    assert relay.wakeup.wait(60) is True
+    assert relay.wakeup.wait(60, [0]) is True
     relay._leave()
+
+
+def lane(alias: str, row: int) -> int:
+    return OutboxEvent.objects.using(alias).get(pk=row).lane
+
+
+@pytest.mark.usefixtures("patient")
+def test_only_the_relay_of_the_lane_is_woken(
+    postgresql_db: str, far: memory.MemoryExchange
+) -> None:
+    relay = make_relay(postgresql_db, far)
+    relay.step()
+    wakeup._told.clear()
+    assert relay.wakeup.wait(0, [0]) is False
+
+    (row,) = publish(postgresql_db, "a")
+    others = set(range(LANES)) - {lane(postgresql_db, row)}
+
+    # What is told at once comes in order: the second is for all, and heard.
+    assert relay.wakeup.wait(0, others) is False
+    wakeup._told.clear()
+    publish(postgresql_db, "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l")
+    assert relay.wakeup.wait(60, others) is True
+    relay._leave()
+
+
+def test_a_busy_process_tells_some_then_all_then_nobody_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, told = [100.0], []
+    raw = SimpleNamespace(execute=told.append)
+    monkeypatch.setattr(wakeup, "connections", {"far": SimpleNamespace(connection=raw)})
+    monkeypatch.setattr(wakeup, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    for lanes in ({1}, {1}, {2, 1}, {3}, {1}):
+        wakeup._notify("far", lanes)
+    now[0] += 2 * wakeup.QUIET
+    wakeup._notify("far", {3})
+
+    name = f"NOTIFY {wakeup.CHANNEL}"
+    assert told == [f"{name}, '1'", f"{name}, ''", f"{name}, '3'"]
+
+
+def test_a_notification_that_names_no_lanes_is_for_all() -> None:
+    assert wakeup.concerns("", ())
+    assert wakeup.concerns("3f2a", [1])
+    assert wakeup.concerns("3,14", [14])
+    assert not wakeup.concerns("3,14", [1, 4])
 
 
 def test_the_switch_turns_it_off(
@@ -116,7 +167,7 @@ def test_publishing_costs_one_statement_of_the_application(
         statements = [query["sql"] for query in queries]
         assert sum("INSERT" in sql for sql in statements) == 1
         assert not any("NOTIFY" in sql for sql in statements)
-        wakeup._last_sent.clear()
+        wakeup._told.clear()
 
 
 @pytest.mark.usefixtures("patient")

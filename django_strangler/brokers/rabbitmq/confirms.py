@@ -12,6 +12,7 @@ import pika
 T = TypeVar("T")
 
 TICKS = 4  # Per confirm timeout: how often ``is_late`` is asked.
+LISTENS = 4  # Per span of silence: how often ``is_silent`` is.
 
 
 class Confirms(ABC, Generic[T]):
@@ -35,6 +36,8 @@ class Confirms(ABC, Generic[T]):
         self._tag = 0  # The last one given.
         self._oldest = 1  # No lower one is unconfirmed.
         self._marks: deque[int] = deque(maxlen=TICKS)
+        self._heard = True  # A confirm, since it was last asked for.
+        self._silent = 0  # So often in a row there was none.
         self._channel = connection.channel(on_open_callback=self._opened)
 
     @abstractmethod
@@ -63,9 +66,16 @@ class Confirms(ABC, Generic[T]):
         self._marks.append(self._tag)
         return late and bool(self.unconfirmed)
 
+    def is_silent(self) -> bool:
+        """Whether nothing at all was confirmed for a while, with something under way."""
+        heard, self._heard = self._heard, False
+        self._silent = 0 if heard or not self.unconfirmed else self._silent + 1
+        return self._silent >= LISTENS
+
     def be_patient(self) -> None:
         """Begin the confirm timeout anew."""
         self._marks.clear()
+        self._heard = True
 
     def give_up(self, error: str = "unknown") -> list[T]:
         """Report nothing any more; returns what is unconfirmed, in order."""
@@ -89,6 +99,7 @@ class Confirms(ABC, Generic[T]):
             self._on_ready()
 
     def _confirmed(self, frame: Any) -> None:
+        self._heard = True
         method = frame.method
         tag: int = method.delivery_tag
         tags: Sequence[int] = (tag,)

@@ -18,6 +18,9 @@ class Lateness:
 
     A queue that is ill must not be taken for a node that is: once one type is
     confirmed, the others are waited for a moment longer, and are ill then.
+
+    An early look comes long before the confirm timeout, when a channel is silent: it
+    only ends with a verdict if it is one type, or some, that silence all others.
     """
 
     def __init__(
@@ -28,30 +31,35 @@ class Lateness:
         neighbour: float,  # That moment, in seconds.
         settled: Callable[[Outgoing, Outcome], None],  # No longer late.
         found: Callable[[dict[str, Outcome]], None],  # The ill types, or none.
+        nothing: Callable[[], None],  # An early look has found nothing.
     ) -> None:
-        self.is_on = False
+        self.is_on = self.is_early = False
         self._loop, self._probes, self._neighbour = loop, probes, neighbour
-        self._on_settled, self._on_found = settled, found
+        self._on_settled, self._on_found, self._on_nothing = settled, found, nothing
         self._number = 0  # Of the look: answers of former ones count for nothing.
         self._waiting: dict[int, str] = {}  # Types, by row.
         self._ill: dict[str, Outcome] = {}
         self._confirmed_at = 0.0
 
-    def begin(self, late: Iterable[Outgoing]) -> None:
-        """Send the oldest event of each type apart."""
+    def begin(self, late: Iterable[Outgoing], *, early: bool = False) -> bool:
+        """Send the oldest event of each type apart; early, only with several."""
         oldest: dict[str, Outgoing] = {}
         for event in late:
             oldest.setdefault(event.type, event)
-        self.is_on, self._ill, self._confirmed_at = True, {}, 0.0
+        if early and len(oldest) < 2:
+            return False
+        self.is_on, self.is_early = True, early
+        self._ill, self._confirmed_at = {}, 0.0
         self._waiting = {event.row: event.type for event in oldest.values()}
         self._number += 1
         number = self._number
         for event in oldest.values():
             self._probes.send(Probe([event], lambda *told: self._probed(number, *told)))
+        return True
 
     def call_off(self) -> None:
         """There is nothing to find any more."""
-        self.is_on = False
+        self.is_on = self.is_early = False
         self._number += 1
 
     def _probed(
@@ -83,5 +91,9 @@ class Lateness:
         self._end()
 
     def _end(self) -> None:
+        is_verdict = not self.is_early or (self._ill and self._confirmed_at)
         self.call_off()
-        self._on_found(self._ill)
+        if is_verdict:
+            self._on_found(self._ill)
+        else:
+            self._on_nothing()

@@ -15,7 +15,7 @@ from django_strangler import tracing
 from django_strangler.brokers.base import Cause, Kind, Outcome, Outgoing
 from django_strangler.conf import Settings
 
-from .confirms import TICKS
+from .confirms import LISTENS, TICKS
 from .culprit import NODE_FAULTS, Blame, Refusal, Verdict
 from .declare import Exchange
 from .event_channel import ChannelUser, EventChannel
@@ -35,6 +35,8 @@ class Limits:
     pauses: Pauses = field(default_factory=Pauses)
     # When one type was confirmed and another was not: how much longer that may take.
     neighbour: float = 1.0
+    # A channel that confirms nothing at all may be blocked by one queue.
+    silence: float = 0.8
     # A fault of the node is not blamed on an event before that.
     blame: float = 120.0
     # Without a refusal for so long, a queue has room again.
@@ -95,7 +97,9 @@ class Sender:
             neighbour=limits.neighbour,
             settled=self._late_settled,
             found=self._renew_without,
+            nothing=self._pump,
         )
+        self._looked_early = False  # Since something was last confirmed.
 
     # From other threads.
 
@@ -129,6 +133,7 @@ class Sender:
         node = self._link.node
         self._producer = tracing.producer(self._settings.exchange, node.host, node.port)
         self._loop.later(node.confirm_timeout / TICKS, partial(self._tick, connection))
+        self._listen(connection)
         self._main = self._open_channel(connection, self)
 
     def _down(self, loss: Loss) -> None:
@@ -318,12 +323,29 @@ class Sender:
         late = [channel.is_late() for channel in self._channels]  # Ask each of them.
         if self.blocked or self._hunt.is_on:
             self._be_patient()
-        elif not any(late):
-            if self._lateness.is_on:  # It has answered after all.
-                self._lateness.call_off()
-                self._pump()
-        elif not self._lateness.is_on:
-            self._lateness.begin(self._unconfirmed)
+        elif any(late):
+            if not self._lateness.is_on or self._lateness.is_early:
+                self._lateness.begin(self._unconfirmed)
+        elif self._lateness.is_on and not self._lateness.is_early:
+            self._call_off()  # It has answered after all.
+
+    def _listen(self, connection: Any) -> None:
+        """Sooner than after the confirm timeout, if it is one queue that blocks all."""
+        if connection is not self._link.connection:
+            return
+        self._loop.later(
+            self._limits.silence / LISTENS, partial(self._listen, connection)
+        )
+        if self._main is None or not self._main.is_silent() or self.blocked:
+            self._looked_early = False
+            if self._lateness.is_early:
+                self._call_off()
+        elif not (self._looked_early or self._hunt.is_on or self._lateness.is_on):
+            self._looked_early = self._lateness.begin(self._unconfirmed, early=True)
+
+    def _call_off(self) -> None:
+        self._lateness.call_off()
+        self._pump()
 
     @property
     def _unconfirmed(self) -> list[Outgoing]:
@@ -339,9 +361,9 @@ class Sender:
 
     def _renew_without(self, ill: dict[str, Outcome]) -> None:
         """Go on without the types that are not confirmed, or with another node."""
-        timeout = self._link.node.confirm_timeout
-        what = f"{self._link.node.shown} confirmed nothing for {timeout:g} s"
         if not ill:
+            timeout = self._link.node.confirm_timeout
+            what = f"{self._link.node.shown} confirmed nothing for {timeout:g} s"
             self._unproven = True
             todo = "The node hangs, or the network swallows; another is tried."
             self._link.renew(Loss(what, todo))
@@ -352,7 +374,7 @@ class Sender:
         for event in events:
             self._withdraw(event)
         self._report([ill[each.type]._replace(row=each.row) for each in events])
-        self._link.renew(Loss(what, ""))
+        self._link.renew(Loss("the channel was blocked by a queue", ""))
 
     # Whom a channel or a connection was closed for.
 
