@@ -75,6 +75,7 @@ class Probing:
                 for event in events
                 if (not event.order_key or oldest.get(event.row) == event.row)
                 and not work.backlog.is_kept_back(event)
+                and event.order_key not in work.held.keys
             ]
             if len(found) >= count or len(due) < limit:
                 break

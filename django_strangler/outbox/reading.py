@@ -28,15 +28,14 @@ TOLD = 0.05  # and where publishers tell of more, unless they have just told.
 class Pace:
     """What a look may cost, and how long it is rested for; times in seconds."""
 
-    part: int = 5000  # Pending rows that one look examines, at first;
-    least: int = 1000  # as few, or as many,
-    most: int = 20_000
+    part: int = 5000  # Pending rows that one look examines,
+    least: int = 500  # and as few of them
     keys_left_out: int = 2000  # By name; of more, what is read is thrown away.
     part_takes: float = 0.01  # so that a part takes about as long.
     cheap: float = 0.03  # A look from the lowest id on that costs more,
     cheap_row: float = 0.00002  # and this for each row, has stepped over too much.
     twice: int = 2  # So often in a row.
-    rest: float = 4.0  # Of what a round cost, until the next.
+    rest: float = 6.0  # Of what a round cost, until the next.
     late: float = 5.0  # What commits later after its INSERT waits for a round.
 
 
@@ -246,11 +245,11 @@ class Reading:
             self._seen.append((now, highest))
         taken = self._add(_in_order(due), now)
         # So that a look takes about as long on any database, but for what it finds.
-        cost = work.clock() - started - pace.cheap_row * len(due)
+        cost = work.clock() - started - 2 * pace.cheap_row * len(due)
         if cost > pace.part_takes:
             self._part = max(pace.least, self._part // 2)
         elif cost < pace.part_takes / 2:
-            self._part = min(pace.most, 2 * self._part)
+            self._part = min(pace.part, 2 * self._part)
         return taken, upto, is_last
 
     def _follow_the_freed(

@@ -25,7 +25,7 @@ class Due(NamedTuple):
 
 
 def decode(rows: Iterable[Any], connection: BaseDatabaseWrapper) -> list[Due]:
-    """Rows of ``Dialect.columns``, the key that orders them, the wait, what is older."""
+    """Rows of ``Dialect.columns``, the key that orders, the wait, what is older."""
     aware = aware_converter(connection)
     # The text is what PostgreSQL gives; the others store it without its dashes.
     id_text = str if connection.vendor == "postgresql" else _uuid_text

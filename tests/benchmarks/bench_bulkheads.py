@@ -1,7 +1,7 @@
 """
 What a sick queue costs the others: a relay from PostgreSQL to a RabbitMQ of two nodes.
 
-    python -m tests.benchmarks.bench_bulkheads [majority full latency] [--events 60000]
+    python -m tests.benchmarks.bench_bulkheads [majority full held latency]
 
 A quorum queue on both nodes loses its majority, or a queue is full; events for it are
 pending before all others. The others' rate counts from the first event to the last
@@ -72,7 +72,9 @@ class Bench:
             return int(found.method.message_count)
 
 
-def publish(bench: Bench, sick: str, pending: int, well: int) -> None:
+def publish(
+    bench: Bench, sick: str, pending: int, well: int, fill: Callable[[], object] = bool
+) -> None:
     from django.db import connections, transaction
 
     from django_strangler import publish_events
@@ -82,6 +84,7 @@ def publish(bench: Bench, sick: str, pending: int, well: int) -> None:
     with connections[bench.alias].cursor() as cursor:
         # What an earlier turn found out is to be found out again.
         cursor.execute(f"TRUNCATE {OutboxEvent._meta.db_table}, strangler_heldtype")
+    fill()
     many = [(f"{sick}.notified", f"sick:{number}") for number in range(pending)]
     many += [
         ("fine.settled", f"payments.payment:{number % KEYS}") for number in range(well)
@@ -99,14 +102,14 @@ def publish(bench: Bench, sick: str, pending: int, well: int) -> None:
         cursor.execute(f"VACUUM ANALYZE {OutboxEvent._meta.db_table}")
 
 
-def make_relay(bench: Bench) -> Any:
+def make_relay(bench: Bench, **options: Any) -> Any:
     from dataclasses import replace
 
     from django_strangler import conf
     from django_strangler.outbox.relay import Relay
 
     settings = replace(
-        conf.Settings(), broker_url=(bench.first.url,), exchange=EXCHANGE
+        conf.Settings(**options), broker_url=(bench.first.url,), exchange=EXCHANGE
     )
     relay = Relay(bench.alias, settings=settings)
     relay.broker.open()
@@ -116,14 +119,19 @@ def make_relay(bench: Bench) -> Any:
 
 
 def drain(
-    bench: Bench, sick: str = "", pending: int = 0, harm: Callable[[], object] = bool
+    bench: Bench,
+    sick: str = "",
+    pending: int = 0,
+    harm: Callable[[], object] = bool,
+    fill: Callable[[], object] = bool,
+    **options: Any,
 ) -> tuple[float, float]:
     """The others' events per second, and the longest time without one of them."""
     bench.second.start()
     bench.declare()
-    publish(bench, sick, pending, bench.events)
+    publish(bench, sick, pending, bench.events, fill)
     harm()
-    relay = make_relay(bench)
+    relay = make_relay(bench, **options)
     clock = {"last": time.perf_counter(), "stall": 0.0, "count": 0}
     timer = threading.Timer(300, relay.stop.set)
     timer.start()
@@ -145,7 +153,12 @@ def drain(
 
 
 def latency(
-    bench: Bench, sick: str = "", pending: int = 0, harm: Callable[[], object] = bool
+    bench: Bench,
+    sick: str = "",
+    pending: int = 0,
+    harm: Callable[[], object] = bool,
+    fill: Callable[[], object] = bool,
+    **options: Any,
 ) -> tuple[float, float]:
     """From COMMIT to the consumer, once the sick queue is known for what it is."""
     from tests.benchmarks.commits import Commits, p99
@@ -153,13 +166,15 @@ def latency(
 
     bench.second.start()
     bench.declare()
-    publish(bench, sick, pending, 0)
+    publish(bench, sick, pending, 0, fill)
     harm()
-    relay = make_relay(bench)
+    relay = make_relay(bench, **options)
     answers: list[Any] = []
+    began = time.monotonic()
 
     def begin(_totals: Any) -> None:
-        if not answers and (relay.held.types or not pending):
+        is_known = relay.held.types or not pending
+        if not answers and is_known and time.monotonic() > began + 3:
             url = database_url(bench.alias)
             publisher = Commits(url, RATE, SECONDS, bench.first.url, "fine")
             answers.append(publisher.tell(relay.stop.set))
@@ -205,6 +220,29 @@ def scenario_full(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
     )
 
 
+def scenario_held(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
+    """What ``bench_held`` fills the outbox with, on the way to RabbitMQ."""
+    from functools import partial
+
+    from tests.benchmarks import bench_held
+
+    alone = statistics.median(drain(bench)[0] for _ in range(bench.rounds + 1))
+    _, late = latency(bench)
+    for name, fill in bench_held.SCENARIOS.items():
+        options = {"parked_holds_key": True} if name == "parked_keys" else {}
+        filled = partial(fill, bench.alias, 1.0)
+        rates = [drain(bench, fill=filled, **options)[0] for _ in range(bench.rounds)]
+        beside = statistics.median(rates)
+        yield name, beside / alone, BAR, f"{beside:,.0f}/s of {alone:,.0f}/s"
+        _, late_beside = latency(bench, fill=filled, **options)
+        yield (
+            f"2 x p99 against p99, {name}",
+            BAR_LATE * late / late_beside,
+            1.0,
+            f"p99 {late_beside:.1f} ms of {late:.1f} ms",
+        )
+
+
 def scenario_latency(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
     middle, late = latency(bench)
     for what, sick, harm in (
@@ -224,6 +262,7 @@ def scenario_latency(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
 SCENARIOS = {
     "majority": scenario_majority,
     "full": scenario_full,
+    "held": scenario_held,
     "latency": scenario_latency,
 }
 

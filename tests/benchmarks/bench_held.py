@@ -157,7 +157,7 @@ def compare(alone: str, among: str, name: str, given: argparse.Namespace) -> boo
     empty(alone)
     empty(among)
     options = SCENARIOS[name](among, given.scale)
-    drain_well(alone)  # For the caches.
+    drain_well(alone), drain_well(among, **options)  # For the caches.
     pairs = [
         (drain_well(alone, **options), drain_well(among, **options))
         for _ in range(given.rounds)

@@ -226,7 +226,7 @@ def test_of_a_part_the_database_tells_what_follows_what(
 ) -> None:
     below, _ = publish(any_db, "a", "A")
     first, second = publish(any_db, "b", "b")
-    (held,) = publish(any_db, "c", type="mail.wanted")
+    publish(any_db, "c", type="mail.wanted")
     a, c, third, free, unkeyed = publish(any_db, "a", "c", "b", "d", "")
     later, other = publish(any_db, "c", "A")
     store = make_relay(any_db, far).store

@@ -67,7 +67,7 @@ class Confirms(ABC, Generic[T]):
         return late and bool(self.unconfirmed)
 
     def is_silent(self) -> bool:
-        """Whether nothing at all was confirmed for a while, with something under way."""
+        """Whether nothing was confirmed for a while, with something under way."""
         heard, self._heard = self._heard, False
         self._silent = 0 if heard or not self.unconfirmed else self._silent + 1
         return self._silent >= LISTENS
