@@ -75,9 +75,9 @@ def no_order() -> None:
 
     add = Backlog.add
 
-    def add_all(self: Any, due: Any, now: float) -> None:
+    def add_all(self: Any, due: Any, now: float, without_types: Any = ()) -> int:
         free = [each._replace(event=each.event._replace(order_key="")) for each in due]
-        add(self, free, now)
+        return add(self, free, now, without_types)
 
     Backlog.add = add_all  # type: ignore[method-assign]
 
