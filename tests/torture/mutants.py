@@ -89,22 +89,21 @@ def cursor() -> None:
 
     from django_strangler.outbox.store import Store
 
-    read = Store.read
+    def going_on(read: Any) -> Any:
+        def read_on(self: Any, *given: Any, **options: Any) -> Any:
+            last, rescan = getattr(self, "mutant", (0, 0.0))
+            now = time.monotonic()
+            if now > rescan:
+                last, rescan = 0, now + 1
+            due = read(self, *given, **options)
+            due = [each._replace(older=None) for each in due if each.event.row > last]
+            self.mutant = (max([last, *(each.event.row for each in due)]), rescan)
+            return due
 
-    def read_on(self: Any, lanes: Any, limit: int, **options: Any) -> Any:
-        last, rescan = getattr(self, "mutant", (0, 0.0))
-        now = time.monotonic()
-        if now > rescan:
-            last, rescan = 0, now + 1
-        due = [
-            each
-            for each in read(self, lanes, limit, **options)
-            if each.event.row > last
-        ]
-        self.mutant = (max([last, *(each.event.row for each in due)]), rescan)
-        return due
+        return read_on
 
-    Store.read = read_on  # type: ignore[method-assign]
+    Store.read = going_on(Store.read)  # type: ignore[method-assign]
+    Store.read_part = going_on(Store.read_part)  # type: ignore[method-assign]
 
 
 @mutant("marks-first", "kill a relay", "kill RabbitMQ", "no network to RabbitMQ")
