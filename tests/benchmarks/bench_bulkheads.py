@@ -26,6 +26,8 @@ from typing import Any
 import django
 import pika
 
+from tests.waiting import wait_for
+
 EXCHANGE, KEYS, PAD = "bulkheads", 10_000, "x" * 284
 BAR, BAR_LATE, BAR_MEMORY = 0.8, 2.0, 100
 RATE, SECONDS = 200, 10.0
@@ -42,13 +44,18 @@ class Bench:
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
-        connection = pika.BlockingConnection(pika.URLParameters(self.first.url))
-        try:
+        with pika.BlockingConnection(pika.URLParameters(self.first.url)) as connection:
             yield connection.channel()
-        finally:
-            connection.close()
 
-    def declare(self) -> None:
+    def begin(self) -> None:
+        """Both nodes, and new queues."""
+        self.second.start()
+        # One that has just come back may not take part in a new queue yet.
+        wait_for(self.declare, ignoring=(pika.exceptions.AMQPError,))
+        for node in (self.first, self.second):
+            node.settle()
+
+    def declare(self) -> bool:
         """``fine`` is on the first node, ``stuck`` on both, ``full`` takes nothing."""
         with self.channel() as channel:
             channel.exchange_declare(EXCHANGE, "topic", durable=True)
@@ -63,8 +70,7 @@ class Bench:
                 channel.queue_declare(name, durable=True, arguments=quorum)
                 channel.queue_bind(name, EXCHANGE, f"{name}.*")
             channel.queue_bind("beside", EXCHANGE, "full.*")
-        for node in (self.first, self.second):
-            node.settle()
+        return True
 
     def depth(self, queue: str) -> int:
         with self.channel() as channel:
@@ -127,8 +133,7 @@ def drain(
     **options: Any,
 ) -> tuple[float, float]:
     """The others' events per second, and the longest time without one of them."""
-    bench.second.start()
-    bench.declare()
+    bench.begin()
     publish(bench, sick, pending, bench.events, fill)
     harm()
     relay = make_relay(bench, **options)
@@ -164,8 +169,7 @@ def latency(
     from tests.benchmarks.commits import Commits, p99
     from tests.services.databases import database_url
 
-    bench.second.start()
-    bench.declare()
+    bench.begin()
     publish(bench, sick, pending, 0, fill)
     harm()
     relay = make_relay(bench, **options)

@@ -134,10 +134,7 @@ class ModelStore:
             each
             for each in found
             if each.older is None
-            or (
-                each.older > after
-                and self.rows[each.older].type not in without_types
-            )
+            or (each.older > after and self.rows[each.older].type not in without_types)
         ][:limit]
 
     def older(
