@@ -29,9 +29,9 @@ class Pace:
     """What a look may cost, and how long it is rested for; times in seconds."""
 
     part: int = 5000  # Pending rows that one look examines,
-    least: int = 500  # and as few of them
+    least: int = 500  # or fewer, down to this,
     keys_left_out: int = 2000  # By name; of more, what is read is thrown away.
-    part_takes: float = 0.01  # so that a part takes about as long.
+    part_takes: float = 0.01  # where they would take longer.
     cheap: float = 0.03  # A look from the lowest id on that costs more,
     cheap_row: float = 0.00002  # and this for each row, has stepped over too much.
     twice: int = 2  # So often in a row.
