@@ -59,14 +59,18 @@ def capture() -> dict[str, str]:
     return found
 
 
-@contextmanager
-def restored(headers: Mapping[str, Any]) -> Iterator[None]:
+def restored(headers: Mapping[str, Any]) -> AbstractContextManager[None]:
     """
     What was captured, in force again.
 
     What a foreign publisher left out stays as it is in this process. One that cannot be
     restored is an error: a subscriber must not act for the wrong tenant.
     """
+    return _restored(headers) if settings() else nullcontext()
+
+
+@contextmanager
+def _restored(headers: Mapping[str, Any]) -> Iterator[None]:
     with ExitStack() as stack:
         for each in carried():
             text = headers.get(PREFIX + each.name)

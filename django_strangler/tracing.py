@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import lru_cache
+from uuid import UUID
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
@@ -172,7 +173,7 @@ def processing(
     *,
     system: str,
     destination: str,
-    id: str,
+    id: UUID | str,
     routing_key: str = "",
     server: tuple[str, int] | None = None,
     correlation_id: str = "",
@@ -187,20 +188,28 @@ def processing(
     ``failed``. ``since`` is when an earlier delivery failed. A foreign trace, which a
     publisher that is not known has made up perhaps, is linked to.
     """
+    provider = trace.get_tracer_provider()
     parent, links = _related(headers, since, is_foreign=is_foreign)
+    if _is_off(provider):  # What is published inside goes on with the trace.
+        token = context.attach(parent)
+        try:
+            yield trace.INVALID_SPAN
+        finally:
+            context.detach(token)
+        return
     attributes: dict[str, str | int] = {
         "messaging.system": system,
         "messaging.destination.name": destination,
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
-        "messaging.message.id": id,
+        "messaging.message.id": str(id),
         **_of_server(server),
     }
     if routing_key:
         attributes["messaging.rabbitmq.destination.routing_key"] = routing_key
     if correlation_id:
         attributes["messaging.message.conversation_id"] = correlation_id
-    span = _tracer(trace.get_tracer_provider()).start_span(
+    span = _tracer(provider).start_span(
         f"process {destination}", parent, SpanKind.CONSUMER, attributes, links
     )
     token = context.attach(trace.set_span_in_context(span, context.Context()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ _SQLSTATES = {"40001", "40P01", "55P03"}  # Serialization, deadlock, lock timeou
 # The same of MariaDB and MySQL; 1020 is "changed since last read", under snapshots.
 _NUMBERS = {1020, 1205, 1213}
 _DUPLICATE = 1062
+_PLAIN = {str, bytes, int, type(None)}  # Parameters as they are.
 
 
 def fetch(
@@ -61,36 +63,51 @@ def claim_once(
     is told only when the first has committed. Every other violation raises, and breaks
     the transaction. Values may be UUIDs, aware datetimes and ``DatabaseNow()``.
     """
-    quote = connection.ops.quote_name
     marks, params = [], []
     for value in values.values():
-        if isinstance(value, DatabaseNow):
+        if type(value) in _PLAIN:
+            marks.append("%s")
+            params.append(value)
+        elif isinstance(value, DatabaseNow):
             seconds = f"{value.seconds:.6f}" if value.seconds else ""
             marks.append(now_sql(connection, seconds))
         else:
             marks.append("%s")
             params.append(_stored(value, connection))
-    sql = (
-        f"INSERT INTO {quote(table)} ({', '.join(map(quote, values))}) "
-        f"VALUES ({', '.join(marks)})"
-    )
+    sql = _insert(connection.vendor, table, tuple(values), tuple(marks), tuple(unique))
     with connection.cursor() as cursor:
-        if connection.vendor != "mysql":
-            # Not INSERT and an error: that would break PostgreSQL's transaction.
-            key = ", ".join(map(quote, unique))
-            with transaction.mark_for_rollback_on_error(using=connection.alias):
-                cursor.execute(f"{sql} ON CONFLICT ({key}) DO NOTHING", params)
-            return bool(cursor.rowcount)
         try:
             cursor.execute(sql, params)
-        except IntegrityError as error:
-            if error.args[0] == _DUPLICATE and _exists(
-                connection, table, {name: values[name] for name in unique}
+        except Exception as error:
+            if (
+                isinstance(error, IntegrityError)
+                and error.args[0] == _DUPLICATE
+                and _exists(connection, table, {name: values[name] for name in unique})
             ):
                 return False
+            # Not around it: each event that is handled comes by.
             with transaction.mark_for_rollback_on_error(using=connection.alias):
                 raise
-        return True
+        return connection.vendor == "mysql" or bool(cursor.rowcount)
+
+
+@lru_cache
+def _insert(
+    vendor: str,
+    table: str,
+    columns: Sequence[str],
+    marks: Sequence[str],
+    unique: Sequence[str],
+) -> str:
+    quote = ("`{}`" if vendor == "mysql" else '"{}"').format
+    sql = (
+        f"INSERT INTO {quote(table)} ({', '.join(map(quote, columns))}) "
+        f"VALUES ({', '.join(marks)})"
+    )
+    if vendor == "mysql":
+        return sql
+    # Not INSERT and an error: that would break PostgreSQL's transaction.
+    return f"{sql} ON CONFLICT ({', '.join(map(quote, unique))}) DO NOTHING"
 
 
 def _exists(

@@ -24,24 +24,26 @@ class AfterCommit:
     event was handled: they are run at most once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.has_begun = False  # Whether the subscriber was called.
-        self.is_committed = False
-        self._connection: BaseDatabaseWrapper | None = None
-        self._before = 0
+        self.is_committed = False  # Known if there are hooks, which may fail then.
+        self._connection, self._before = connection, 0
+        self._is_outermost = not connection.in_atomic_block
 
-    def begin(self, connection: BaseDatabaseWrapper, *, is_outermost: bool) -> None:
+    def begin(self) -> None:
         """The subscriber is called now."""
-        self.has_begun = True
-        if is_outermost:  # Inside a test's transaction no hook is run.
-            # The first of all hooks, so that it says when the others' turn has come.
-            connection.on_commit(self._note)
-        self._connection, self._before = connection, len(connection.run_on_commit)
+        self.has_begun, self._before = True, len(self._connection.run_on_commit)
 
     def check(self, subscriber: Subscriber) -> None:
         """The subscriber has returned: say once if it left a hook."""
-        hooks = self._connection.run_on_commit if self._connection else []
-        if len(hooks) == self._before or subscriber.name in _warned:
+        hooks = self._connection.run_on_commit
+        if len(hooks) == self._before:
+            return
+        if self._is_outermost:  # Inside a test's transaction no hook is run.
+            # Ours before its own, so that it says when the others' turn has come.
+            self._connection.on_commit(self._note)
+            hooks.insert(self._before, hooks.pop())
+        if subscriber.name in _warned:
             return
         if all(_is_ours(hook) for _, hook, *_ in hooks[self._before :]):
             return

@@ -43,7 +43,17 @@ class Envelope(NamedTuple):
 
     def event(self, payload: JSON) -> Event:
         """The event as a subscriber gets it; or ``Refused``, by a validator."""
-        event = Event(**self._asdict(), payload=payload)
+        id, type, key, headers, correlation_id, published_at, source = self
+        event = Event(
+            id=id,
+            type=type,
+            payload=payload,
+            key=key,
+            headers=headers,
+            correlation_id=correlation_id,
+            published_at=published_at,
+            source=source,
+        )
         try:
             extending.validate(event)
         except InvalidEvent as error:
@@ -71,10 +81,12 @@ def read(delivery: Delivery, *, max_bytes: int) -> Envelope:
             f"its body has {len(delivery.body)} bytes, more than MAX_PAYLOAD_BYTES"
         )
     headers = _headers(delivery.headers)
+    key = str(headers.pop("strangler-key", ""))
+    published = headers.pop("strangler-published-at", None)
     return Envelope(
         id=_id(delivery.id),
         type=_type(delivery),
-        key=str(headers.get("strangler-key", "")),
+        key=key,
         headers={
             name: value
             for name, value in headers.items()
@@ -85,9 +97,7 @@ def read(delivery: Delivery, *, max_bytes: int) -> Envelope:
         correlation_id=(
             delivery.correlation_id if isinstance(delivery.correlation_id, str) else ""
         ),
-        published_at=_published_at(
-            headers.get("strangler-published-at"), delivery.timestamp
-        ),
+        published_at=_published_at(published, delivery.timestamp),
         source=source_of(delivery),
     )
 
@@ -105,7 +115,10 @@ def source_of(delivery: Delivery) -> Publisher:
 def decode(body: bytes | str) -> JSON:
     """The payload, or ``Refused``; NaN and what is beyond a double are no JSON."""
     try:
-        return json.loads(body, parse_constant=_no_number, parse_float=_finite)
+        # As json.loads() does it, which would make a decoder for each body.
+        if isinstance(body, bytes):
+            body = body.decode(json.detect_encoding(body), "surrogatepass")
+        return _decode(body)
     except RecursionError:
         raise Refused("its body is nested too deeply") from None
     except ValueError as error:  # Not UTF-8, not JSON, a number of 5,000 digits.
@@ -148,6 +161,9 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text:.40} is larger than any number of 64 bits")
     return value
+
+
+_decode = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite).decode
 
 
 def _headers(given: Mapping[Any, Any]) -> dict[str, Header]:

@@ -45,7 +45,7 @@ class Record:
     @classmethod
     def of(cls, delivery: Delivery) -> Record:
         """Only a copy has failed before, whatever a publisher writes into headers."""
-        return cls.read(delivery.headers) if delivery.is_copy else cls()
+        return cls.read(delivery.headers) if delivery.is_copy else NEVER
 
     @classmethod
     def read(cls, headers: Mapping[Any, Any]) -> Record:
@@ -80,6 +80,9 @@ class Record:
         if given_up:
             notes[f"{PREFIX}given-up"] = " ".join(given_up)
         return notes
+
+
+NEVER = Record()  # It has not failed.
 
 
 def _text(value: Any) -> str:

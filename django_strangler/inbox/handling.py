@@ -73,15 +73,14 @@ def handle(
     """
     alias = inbox_alias()
     connection = connections[alias]
-    raw, after = None, AfterCommit()
-    is_outermost = not connection.in_atomic_block
+    raw, after = None, AfterCommit(connection)
     try:
         _let_atomic_commit(connection)
         # Around the transaction: what waits for the commit needs it, too.
         with context.restored(event.headers), transaction.atomic(using=alias):
             raw = connection.connection
             _claim(subscriber, event, body, connection)
-            after.begin(connection, is_outermost=is_outermost)
+            after.begin()
             subscriber.handler(event)
             _check_unbroken(connection, subscriber)
             after.check(subscriber)
@@ -171,7 +170,11 @@ def _entry(
 def _let_atomic_commit(connection: BaseDatabaseWrapper) -> None:
     # A project may have switched autocommit off, and a connection that was lost at the
     # wrong moment is left like that: atomic() then leaves the COMMIT to somebody else.
-    if not connection.in_atomic_block and not connection.get_autocommit():
+    if connection.in_atomic_block or (
+        connection.connection is not None and connection.autocommit
+    ):
+        return
+    if not connection.get_autocommit():
         connection.set_autocommit(True)
 
 

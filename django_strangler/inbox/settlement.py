@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from django_strangler import conf, tracing
 from django_strangler.announcing import Announcer, Limits
@@ -53,6 +55,13 @@ class Delivered(Job):
     reason: Reason = field(default=Reason.FAILED, kw_only=True)
 
 
+class _OfType(NamedTuple):
+    """What is the same for all events of a type."""
+
+    bound: Sequence[Subscriber]
+    rules: Sequence[Collection[str]]  # Of TRUSTED_PUBLISHERS.
+
+
 class Settlement:
     """
     Decides on every delivery, and tells the source.
@@ -75,6 +84,8 @@ class Settlement:
             lambda job: source.is_current(job.delivery)
         )
         self._source, self._subscribers, self._settings = source, subscribers, settings
+        # Looked up once; whoever publishes chooses the types, so not of each for ever.
+        self._of_type = lru_cache(maxsize=1000)(self._find)
         self._delays, self._in_place = tuple(delays), in_place
         # Subscribers that a live consumer of the queue has, and this one lacks.
         self._others = others or _nobody
@@ -91,8 +102,8 @@ class Settlement:
         record = Record.of(delivery)
         try:
             envelope = read(delivery, max_bytes=self._settings.max_payload_bytes)
-            rules = self._settings.trusted_publishers
-            if not trust.may_publish(envelope.source, envelope.type, rules):
+            bound, rules = self._of_type(envelope.type)
+            if not trust.may_publish(envelope.source, rules):
                 raise trust.Untrusted(
                     f"{_named(envelope.source)} may not publish {envelope.type!r:.100} "
                     "(TRUSTED_PUBLISHERS)"
@@ -100,32 +111,24 @@ class Settlement:
         except Refused as refused:
             self._bury(delivery, record, refused.reason, str(refused))
             return
-        bound = [each for each in self._subscribers if each.is_bound_to(envelope.type)]
-        wanting = [each for each in bound if each.wants(envelope.headers)]
         job = Delivered(
             envelope,
             delivery.body,
-            [each for each in wanting if each.name not in record.given_up],
+            [],
             delivery=delivery,
             record=record,
             is_foreign=trust.is_foreign(
-                envelope.source,
-                envelope.type,
-                rules,
-                app=delivery.app,
-                ours=self._settings.source,
+                envelope.source, rules, app=delivery.app, ours=self._settings.source
             ),
-            given_up={
-                each.name: record.error
-                for each in wanting
-                if each.name in record.given_up
-            },
         )
-        for each in list(job.todo):
-            if each.trusted is not None and not trust.is_among(
-                envelope.source, each.trusted
-            ):
-                job.todo.remove(each)
+        for each in bound:
+            if not each.wants(envelope.headers):
+                continue
+            if each.name in record.given_up:
+                job.given_up[each.name] = record.error
+            elif each.trusted is None or trust.is_among(envelope.source, each.trusted):
+                job.todo.append(each)
+            else:
                 job.reason = Reason.UNTRUSTED
                 why = f"{each.name} does not trust {_named(envelope.source)}"
                 job.given_up[each.name] = why
@@ -139,6 +142,12 @@ class Settlement:
         else:
             self._finish(job)
 
+    def _find(self, type: str) -> _OfType:
+        return _OfType(
+            [each for each in self._subscribers if each.is_bound_to(type)],
+            trust.rules_of(type, self._settings.trusted_publishers),
+        )
+
     # Any worker's thread.
 
     def span(self, job: Delivered) -> AbstractContextManager[tracing.Span]:
@@ -150,7 +159,7 @@ class Settlement:
             destination=f"{source.settings.exchange}:{envelope.type}:{source.queue.name}",
             routing_key=envelope.type,
             server=job.delivery.server,
-            id=str(envelope.id),
+            id=envelope.id,
             correlation_id=envelope.correlation_id,
             since=job.record.first,
             is_foreign=job.is_foreign,

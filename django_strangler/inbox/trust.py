@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from django_strangler.brokers.patterns import matches
 from django_strangler.events import Publisher
@@ -18,20 +18,21 @@ class Untrusted(Refused):
         super().__init__(text, Reason.UNTRUSTED)
 
 
-def may_publish(
-    source: Publisher, type: str, rules: Mapping[str, Collection[str]]
-) -> bool:
-    """
-    Whether an event of this type, and its decisions, are believed.
+def rules_of(
+    type: str, rules: Mapping[str, Collection[str]]
+) -> Sequence[Collection[str]]:
+    """Whom each rule names whose pattern this type of events matches."""
+    return [names for pattern, names in rules.items() if matches(pattern, type)]
 
-    Every rule whose pattern matches must name the publisher; without a rule, anybody
-    may whom the broker lets publish.
+
+def may_publish(source: Publisher, rules: Sequence[Collection[str]]) -> bool:
     """
-    return all(
-        is_among(source, names)
-        for pattern, names in rules.items()
-        if matches(pattern, type)
-    )
+    Whether an event of a type with these rules, and its decisions, are believed.
+
+    Each of them must name the publisher; without a rule, anybody may whom the broker
+    lets publish.
+    """
+    return all(is_among(source, names) for names in rules)
 
 
 def is_among(source: Publisher, names: Collection[str]) -> bool:
@@ -40,12 +41,7 @@ def is_among(source: Publisher, names: Collection[str]) -> bool:
 
 
 def is_foreign(
-    source: Publisher,
-    type: str,
-    rules: Mapping[str, Collection[str]],
-    *,
-    app: object,
-    ours: str,
+    source: Publisher, rules: Sequence[Collection[str]], *, app: object, ours: str
 ) -> bool:
     """
     Whether its trace is another's, which ours links to instead of going on with it.
@@ -53,7 +49,6 @@ def is_foreign(
     A publisher that a rule names is believed. Of the others, those that call themselves
     by this project's ``SOURCE``.
     """
-    named = [names for pattern, names in rules.items() if matches(pattern, type)]
-    if named:
-        return not any(is_among(source, names) for names in named)
+    if rules:
+        return not any(is_among(source, names) for names in rules)
     return app != ours

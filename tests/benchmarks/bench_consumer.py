@@ -41,13 +41,18 @@ EFFECT = "INSERT INTO reporting_activity (day, type, count) VALUES (%s, %s, 0)"
 
 
 def fill(url: str, events: int, *, keys: int) -> None:
-    """So many events, each with one of so many keys; 0: none."""
+    """So many events as a relay sends them, of so many keys; 0: none."""
+    from django_strangler.conf import Settings
+
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     channel.queue_purge(QUEUE)
     for number in range(events):
         id = str(uuid4())
-        headers = {"traceparent": f"00-{number + 1:032x}-{number + 1:016x}-01"}
+        headers = {
+            "traceparent": f"00-{number + 1:032x}-{number + 1:016x}-01",
+            "strangler-published-at": "2026-01-01T00:00:00.000000+00:00",
+        }
         if keys:
             headers["strangler-key"] = f"payments.payment:{number % keys}"
         channel.basic_publish(
@@ -57,6 +62,9 @@ def fill(url: str, events: int, *, keys: int) -> None:
             pika.BasicProperties(
                 message_id=id,
                 type="payment.completed",
+                content_type="application/json",
+                app_id=Settings().source,
+                user_id=pika.URLParameters(url).credentials.username,
                 headers=headers,
                 delivery_mode=2,
             ),

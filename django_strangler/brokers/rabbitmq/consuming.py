@@ -52,6 +52,7 @@ class Session:
         self.number = number
         self._loop, self._queue, self._copies = loop, queue, copies
         self._deliver, self._on_ready, self._on_failed = deliver, ready, failed
+        self._for_copies = "", copies_name(queue.name)  # Exchanges.
         self._prefetch, self._is_careful = prefetch, prefetch > 1
         self._in_hand = 0  # Deliveries that are handed over and not settled.
         self._held: deque[Delivery] = deque()  # A suspect, and what came behind it.
@@ -153,19 +154,21 @@ class Session:
             body,
             properties,
             self._server,
-            is_copy=method.exchange in ("", copies_name(self._queue.name)),
+            is_copy=method.exchange in self._for_copies,
             user=properties.user_id,
             app=properties.app_id,
         )
-        if not self._is_careful and (self._held or _is_suspect(delivery)):
+        if self._is_careful:
+            if not headers.get("x-delivery-count"):
+                self._is_over = True  # What was in hand before has been seen.
+            self._hand_over(delivery)
+            if not self._queue.single_active:
+                self._be_bold()
+        elif self._held or _is_suspect(delivery):
             self._held.append(delivery)
             self._hand_over_held()
-            return
-        if not headers.get("x-delivery-count"):
-            self._is_over = True  # What was in hand before has been seen.
-        self._hand_over(delivery)
-        if not self._queue.single_active:
-            self._be_bold()
+        else:
+            self._hand_over(delivery)
 
     def _be_bold(self) -> None:
         """Take as many as is allowed, from now on."""
