@@ -92,13 +92,8 @@ def claim_once(
 
 
 @lru_cache
-def _insert(
-    vendor: str,
-    table: str,
-    columns: Sequence[str],
-    marks: Sequence[str],
-    unique: Sequence[str],
-) -> str:
+def _insert(vendor: str, table: str, *names: tuple[str, ...]) -> str:
+    columns, marks, unique = names
     quote = ("`{}`" if vendor == "mysql" else '"{}"').format
     sql = (
         f"INSERT INTO {quote(table)} ({', '.join(map(quote, columns))}) "

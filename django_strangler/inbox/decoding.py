@@ -43,17 +43,7 @@ class Envelope(NamedTuple):
 
     def event(self, payload: JSON) -> Event:
         """The event as a subscriber gets it; or ``Refused``, by a validator."""
-        id, type, key, headers, correlation_id, published_at, source = self
-        event = Event(
-            id=id,
-            type=type,
-            payload=payload,
-            key=key,
-            headers=headers,
-            correlation_id=correlation_id,
-            published_at=published_at,
-            source=source,
-        )
+        event = Event(**self._asdict(), payload=payload)
         try:
             extending.validate(event)
         except InvalidEvent as error:

@@ -170,11 +170,8 @@ def _entry(
 def _let_atomic_commit(connection: BaseDatabaseWrapper) -> None:
     # A project may have switched autocommit off, and a connection that was lost at the
     # wrong moment is left like that: atomic() then leaves the COMMIT to somebody else.
-    if connection.in_atomic_block or (
-        connection.connection is not None and connection.autocommit
-    ):
-        return
-    if not connection.get_autocommit():
+    is_well = connection.connection is not None and connection.autocommit
+    if not (connection.in_atomic_block or is_well or connection.get_autocommit()):
         connection.set_autocommit(True)
 
 

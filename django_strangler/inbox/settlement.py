@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 
 from django_strangler import conf, tracing
 from django_strangler.announcing import Announcer, Limits
@@ -53,13 +52,6 @@ class Delivered(Job):
     given_up: dict[str, str] = field(default_factory=dict, kw_only=True)
     errors: dict[str, str] = field(default_factory=dict, kw_only=True)
     reason: Reason = field(default=Reason.FAILED, kw_only=True)
-
-
-class _OfType(NamedTuple):
-    """What is the same for all events of a type."""
-
-    bound: Sequence[Subscriber]
-    rules: Sequence[Collection[str]]  # Of TRUSTED_PUBLISHERS.
 
 
 class Settlement:
@@ -142,11 +134,11 @@ class Settlement:
         else:
             self._finish(job)
 
-    def _find(self, type: str) -> _OfType:
-        return _OfType(
-            [each for each in self._subscribers if each.is_bound_to(type)],
-            trust.rules_of(type, self._settings.trusted_publishers),
-        )
+    def _find(
+        self, type: str
+    ) -> tuple[Sequence[Subscriber], Sequence[Collection[str]]]:
+        bound = [each for each in self._subscribers if each.is_bound_to(type)]
+        return bound, trust.rules_of(type, self._settings.trusted_publishers)
 
     # Any worker's thread.
 

@@ -31,8 +31,8 @@ PATIENCE = 150 + MESSAGES / 20
 OPTIONS = ("--retry-delays", "0.05", "0.1", "--subscribers", "counts", "fails")
 SETTINGS = "tests.consumer.hostile.settings"
 # Events before: more than consumers have in hand, or a slow machine keeps waiting. Two
-# processes know no order between each other: while one stands still, with a suspect
-# that waits for the pauses of what fails, the other goes on to what came later.
+# processes know no order between each other: while one stands still, the other goes on
+# to what came later.
 LONG_AGO = max(150, MESSAGES // 4)
 
 
