@@ -67,7 +67,7 @@ def main() -> int:
         for kind in ("postgresql", "mariadb"):
             if options.database in (None, kind):
                 with databases.fresh(kind) as legacy, databases.fresh(kind) as modern:
-                    print(f"{kind}, {options.rows:,} rows")
+                    print(f"{kind}, {options.rows:,} rows", flush=True)
                     Bench(kind, legacy, modern, options.rows, table).run()
     return table.missed
 
