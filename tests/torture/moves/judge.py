@@ -58,10 +58,11 @@ def _connect(url: str, *, autocommit: bool = True) -> Any:
 def write_slowly(url: str, has_written: threading.Event, seconds: float = 10) -> None:
     """A transaction that writes, changes nothing, and does not end for so long."""
     with contextlib.closing(_connect(url, autocommit=False)) as connection:
-        connection.cursor().execute(
-            "UPDATE torture_moves_account SET bulk = bulk "
-            "WHERE id = (SELECT * FROM (SELECT MAX(id) FROM torture_moves_account) x)"
-        )
+        cursor = connection.cursor()
+        # By itself: inside of the UPDATE, MariaDB would lock every row.
+        cursor.execute("SELECT MAX(id) FROM torture_moves_account")
+        sql = "UPDATE torture_moves_account SET bulk = bulk WHERE id = %s"
+        cursor.execute(sql, cursor.fetchone())
         has_written.set()
         time.sleep(seconds)
         connection.commit()

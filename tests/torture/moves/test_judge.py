@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from django.db import connections, transaction
+
+from tests.services.databases import database_url
 
 from . import judge, ledger
 from .ledger import COMMITTED, REFUSED, UNDONE, Line
@@ -101,6 +106,32 @@ def test_too_few_kills_prove_nothing():
     report.troubles.append("a row was lost")
     assert report.word == "BAD"
     assert "a row was lost" in report.text(LINES)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_who_writes_slowly_holds_a_row_and_changes_nothing(kind, make_db, monkeypatch):
+    alias = make_db(kind)
+    url = database_url(alias)
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {ACCOUNT} (id bigint PRIMARY KEY, bulk bigint)")
+        cursor.execute(f"INSERT INTO {ACCOUNT} VALUES (1, 5), (2, 7)")
+    has_written, may_end = threading.Event(), threading.Event()
+    slow = SimpleNamespace(sleep=may_end.wait)
+    monkeypatch.setattr(judge, "time", slow)
+    thread = threading.Thread(target=judge.write_slowly, args=(url, has_written, 60))
+    thread.start()
+    assert has_written.wait(60)
+    claim = f"SELECT id FROM {ACCOUNT} ORDER BY id FOR UPDATE SKIP LOCKED"
+
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        cursor.execute(claim)
+        free = [number for (number,) in cursor.fetchall()]
+    may_end.set()
+    thread.join()
+
+    assert free == [1]
+    found = judge.query(url, f"SELECT id, bulk FROM {ACCOUNT} ORDER BY id")
+    assert found == [{"id": 1, "bulk": 5}, {"id": 2, "bulk": 7}]
 
 
 def test_each_point_and_each_mutant_finds_what_it_breaks():
