@@ -48,9 +48,10 @@ def start(move: type[Move], say: Say = lambda text: None) -> None:
     if not is_on:
         Difference.objects.using(move.source).filter(move=move.name).delete()
         states = MoveState.objects.using(move.source)
+        share = state.share if state is not None else None  # Set by hand: it stays.
         with transaction.atomic(using=move.source):
             states.filter(name=move.name).delete()
-            states.create(name=move.name, stage=Stage.COPYING)
+            states.create(name=move.name, stage=Stage.COPYING, share=share)
 
 
 def finish(move: type[Move], say: Say = lambda text: None) -> None:

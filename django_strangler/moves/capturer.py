@@ -217,8 +217,7 @@ class Capturer(Worker):
             if self._is_copying and now >= self._copy_at:
                 done += self._copy()
         except StranglerError as error:
-            self.stand_still(error)
-            return 1.0
+            return self.stand_still(error)
         self.go_on()
         self._idle = settings().poll if done else min(self._idle * 1.5, 0.1)
         return 0.0 if done >= settings().chunk else self._idle

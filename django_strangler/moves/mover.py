@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
-from django.db import Error, connections
+from django.db import Error, InterfaceError, OperationalError, connections
 from django.db.models import QuerySet
 
 from django_strangler.announcing import Announcer
@@ -77,10 +77,10 @@ class Mover(Worker):
             return settings().poll
         except StranglerError as error:
             self._forget()
-            self.stand_still(error)
-            return 1.0
+            return self.stand_still(error)
 
     def recover(self) -> None:
+        counts.lags.pop((self.move.name,), None)
         self._forget()
         self._closely_at = 0.0
 
@@ -98,6 +98,8 @@ class Mover(Worker):
             return
         self._hold.keep()
         if not is_first(self.move, self._hold):
+            # Another one tells; what we have known would stay for ever.
+            counts.lags.pop((self.move.name,), None)
             self.go_on()
             return
         if self._now() >= self._closely_at:
@@ -249,7 +251,7 @@ class Mover(Worker):
 def _fitting(size: int, took: float, most: int) -> int:
     """How much to do at once: as long, others wait for the lock and the hold lasts."""
     if took > 2 * TAKES:
-        return max(100, size // 2)
+        return max(min(100, most), size // 2)
     return min(most, size * 2) if took < TAKES else size
 
 
@@ -291,13 +293,17 @@ def _stepped(worker: Worker, trouble: Announcer) -> float:
         delay = worker.step()
         trouble.over(name, "The databases of the move %r work again", name)
         return delay
-    except Error as error:
+    except (InterfaceError, OperationalError) as error:
         trouble.once(name, "The move %r waits for a database: %s", name, error)
         worker.recover()
         connections.close_all()
         return LOOK
-    except Exception as error:  # noqa: BLE001  A function of the project's, say.
+    except Exception as error:  # noqa: BLE001
+        # A function of the project's, say, or a row that the target does not take: that
+        # does not pass by itself.
         worker.recover()
+        if isinstance(error, Error):
+            connections.close_all()
         with suppress(Error):
-            worker.stand_still(error)
-        return 1.0
+            return worker.stand_still(error)
+        return LOOK

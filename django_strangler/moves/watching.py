@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -105,22 +105,30 @@ def _left(found: Status) -> tuple[tuple[str, ...], str]:
 
 
 def _data(request: HttpRequest) -> Mapping[str, Any]:
-    rows = []
-    for move in _moves():
-        found = status(move)
-        rows.append(
-            {
-                "status": found,
-                "copied": 100 * found.copied // found.of if found.of else 0,
-                "validated": 100 * found.validated // found.of if found.of else 0,
-                "rate": _rate(differences.source_of(move.name)),
-                "differences": Difference.objects.using(move.source)
-                .filter(move=move.name)
-                .order_by("first_seen")[:SHOWN],
-            }
-        )
-    captured = [capturer.status(captures[name]) for name in sorted(captures)]
-    return {"rows": rows, "captures": captured}
+    rows, captured, unseen = [], [], {}
+    for name in sorted({*registry, *captures}):
+        try:
+            if name in registry:
+                rows.append(_row(registry[name]))
+            else:
+                captured.append(capturer.status(captures[name]))
+        except StranglerError as error:
+            unseen[name] = str(error)
+        except Error as error:
+            unseen[name] = type(error).__name__
+    return {"rows": rows, "captures": captured, "unseen": unseen}
+
+
+def _row(move: type[Move]) -> dict[str, Any]:
+    found = status(move)
+    rows = Difference.objects.using(move.source).filter(move=move.name)
+    return {
+        "status": found,
+        "copied": 100 * found.copied // found.of if found.of else 0,
+        "validated": 100 * found.validated // found.of if found.of else 0,
+        "rate": _rate(differences.source_of(move.name)),
+        "differences": list(rows.order_by("first_seen")[:SHOWN]),
+    }
 
 
 def _rate(source: str) -> str:
@@ -170,8 +178,11 @@ class _Followed:
         where |= {name: capture.source for name, capture in captures.items()}
         found = {}
         for source in {*where.values()} & {*connections}:
-            # That a database is away, others say.
-            with suppress(Error), own_connection(connections[source]):
+            connection = connections[source]
+            # A request's connection stays its own, with what was set on it.
+            is_used = connection.connection is not None
+            own = nullcontext() if is_used else own_connection(connection)
+            with suppress(Error), own:  # That a database is away, others say.
                 on = MoveState.objects.using(source).on()
                 for name in list(on.values_list("name", flat=True)):
                     if where.get(name) == source:

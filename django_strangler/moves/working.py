@@ -51,8 +51,12 @@ class Worker(ABC):
         """Let another one work at once."""
         self._hold.leave()
 
-    def stand_still(self, error: Exception) -> None:
-        """Say why: once in the log, and beside the hold for doctor and page."""
+    def stand_still(self, error: Exception) -> float:
+        """
+        Say why: once in the log, and beside the hold for doctor and page.
+
+        Returns when to try again: before the hold is over, which says that we live.
+        """
         is_ours = isinstance(error, StranglerError)
         self._trouble.once(
             "still",
@@ -66,10 +70,11 @@ class Worker(ABC):
         if told != self._told:
             self._rows.filter(token=told[0]).update(trouble=told[1])
             self._told = told
+        return min(1.0, settings().lease / 3)
 
     def go_on(self) -> None:
         """It works."""
         if self._told:
             self._rows.filter(token=self._hold.token).update(trouble="")
             self._told = None
-            self._trouble.over("still", "The %s %r goes on", self.what, self.name)
+        self._trouble.over("still", "The %s %r goes on", self.what, self.name)

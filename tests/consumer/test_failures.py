@@ -242,7 +242,7 @@ def test_when_all_threads_hang_the_process_is_unhealthy(db, broker, registry, co
 
     (error,) = running.errors
     assert isinstance(error, ConsumerUnhealthy)
-    assert "2 threads hang" in str(error)
+    assert "2 threads are hanging" in str(error)
     # Nothing is lost: what was not retried is still there.
     wait_for(lambda: broker.depth() + broker.depth(".retry.600s") == 4)
 

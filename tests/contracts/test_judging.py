@@ -199,7 +199,7 @@ def test_what_accepts_without_reason_or_end_is_no_acceptance(world, entry):
         ({"properties": {"a": {"$ref": "#/x"}}}, r"/a has the keyword '\$ref'"),
         ({"additionalProperties": False}, "leaves alone what it does not know"),
         ({"type": "text"}, "unknown type"),
-        ([], "no JSON Schema"),
+        ([], "is not a JSON Schema"),
     ],
     ids=["keyword", "ref", "closed", "type", "list"],
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from datetime import timezone as zones
 from urllib.parse import urlencode
 
 import pytest
@@ -60,6 +61,10 @@ def places(moving, handled) -> dict[str, str]:
     parked = OutboxEvent.objects.parked().first()
     assert parked is not None
     group = urlencode({"reason": "unroutable", "type": "audit.written"})
+    # What takes most room on a page, whatever time it is now.
+    late = datetime(2026, 9, 28, 22, 58, tzinfo=zones.utc)
+    Incident.objects.update(at=late)
+    Incident.objects.exclude(resumed_at=None).update(resumed_at=late)
     return {
         "index": reverse("admin:index"),
         "app": "/admin/strangler/",

@@ -304,4 +304,4 @@ def test_an_upsert_queues_up_before_it_locks_the_flag(flag_db_rolled_back):
 def test_a_ramp_that_was_broken_by_hand_can_be_read_in_the_history(ramp):
     before, after = {"percentage": "1.00"}, {"percentage": "1.00", "ramp": ramp}
 
-    assert wording.change(before, after) == "ramp none → no steps"
+    assert wording.change(before, after) == "ramp none → 0 steps"

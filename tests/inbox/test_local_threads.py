@@ -175,7 +175,7 @@ def test_when_all_threads_hang_the_relay_ends(
 
     with (
         override_settings(STRANGLER={"HANDLER_TIMEOUT": 0.3}),
-        pytest.raises(ConsumerUnhealthy, match="2 threads hang"),
+        pytest.raises(ConsumerUnhealthy, match="2 threads are hanging"),
     ):
         relay(db).drain()
     go_on.set()

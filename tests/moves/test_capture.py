@@ -634,7 +634,7 @@ def test_what_cannot_be_captured_is_refused(make, monkeypatch):
     captured = make("sqlite")
     with pytest.raises(InvalidMove, match="is a capture 'users-user' already"):
         capture("users.User", "user.else", fields=FIELDS)
-    with pytest.raises(InvalidMove, match="cannot be"):
+    with pytest.raises(InvalidMove, match="is not valid"):
         capture("users.User", "user.else", fields=FIELDS, name="Not This")
     with pytest.raises(UnknownMove, match="Declared: users-user"):
         find_capture("nothing")

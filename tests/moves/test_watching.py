@@ -19,6 +19,7 @@ from payments.models import LedgerEntry, Payment, Payout, Refund
 from users.models import User
 
 from django_strangler import domains, evidence
+from django_strangler.announcing import Announcer
 from django_strangler.clock import DatabaseNow
 from django_strangler.findings import Level
 from django_strangler.models import Guard, Incident, OutboxEvent
@@ -30,6 +31,7 @@ from django_strangler.moves import (
     atomic,
     checking,
     checks,
+    counts,
     differences,
     model,
     mover,
@@ -39,6 +41,7 @@ from django_strangler.moves import (
     watching,
     working,
 )
+from django_strangler.moves.capturing import captures
 from django_strangler.moves.directions import direction_of
 from django_strangler.moves.exceptions import InvalidMove, MoveRefused, UnknownMove
 from django_strangler.moves.models import Mark, MoveState
@@ -200,8 +203,9 @@ def test_one_that_fails_does_not_hold_up_the_others(monkeypatch):
 
         def leave(self) -> None: ...
 
-        def stand_still(self, error: Exception) -> None:
+        def stand_still(self, error: Exception) -> float:
             steps["told"] += 1
+            return 1.0
 
     monkeypatch.setattr(mover, "_worker", Failing)
     monkeypatch.setattr(mover, "registry", {"good": None, "bad": None})
@@ -238,6 +242,86 @@ def test_a_mover_does_less_at_once_where_databases_are_slow(moved, monkeypatch, 
         slow.step()
 
     assert chunks[6:] == [100, 200, 400, 800, 1600, 2000]
+
+
+def test_a_mover_never_does_more_at_once_than_it_may():
+    assert mover._fitting(20, 1.0, 20) == 20
+    assert mover._fitting(400, 1.0, 2000) == 200
+
+
+def test_a_row_that_the_target_does_not_take_is_told(make_pair, settings):
+    settings.STRANGLER = {**settings.STRANGLER, "MOVES": {"LEASE": 600.0}}
+    pair = make_pair("postgresql")
+    pay(pair.legacy, 3)
+    side_of("payments", pair.modern).run(
+        "ALTER TABLE payments_payment ADD CONSTRAINT never CHECK (amount < 0)"
+    )
+    pair.start()
+    worker, trouble = Mover(pair.move), Announcer(working.logger)
+
+    for _ in range(5):
+        mover._stepped(worker, trouble)
+
+    assert status(pair.move).trouble == "IntegrityError; see its log."
+    side_of("payments", pair.modern).run(
+        "ALTER TABLE payments_payment DROP CONSTRAINT never"
+    )
+    mover._stepped(worker, trouble)
+    assert status(pair.move).trouble == ""
+
+
+def test_a_mover_that_is_second_says_nothing_of_the_lag(moved, settings):
+    settings.STRANGLER = {**settings.STRANGLER, "MOVES": {"LEASE": 600.0}}
+    first, second = Mover(moved.move), Mover(moved.move)
+    first.step()
+    assert counts.lags[("payments",)] == 0
+    counts.lags[("payments",)] = 45.0  # From when it was first.
+
+    second.step()
+
+    assert ("payments",) not in counts.lags
+
+
+def test_the_pace_set_by_hand_outlives_a_new_beginning(moved):
+    say("pace", "payments", "0.1")
+    say("abandon", "payments")
+
+    say("start", "payments")
+
+    assert moved.state().get().share == 0.1
+
+
+def test_one_that_cannot_be_looked_at_takes_no_other_from_the_page(moved, monkeypatch):
+    def gone(name: str) -> None:
+        raise MoveRefused("There is no model shop.Gone.")
+
+    monkeypatch.setitem(captures, "gone", None)
+    monkeypatch.setattr(watching.capturer, "status", gone)
+
+    page = panel()
+
+    assert "gone cannot be looked at: There is no model shop.Gone." in page
+    assert "<td>payments</td>" in page
+
+
+def test_metrics_leave_a_requests_connection_as_it_is(moved):
+    connection = connections[moved.legacy]
+    with connection.cursor() as cursor:
+        cursor.execute("SET application_name = 'a request'")
+
+    watching._Followed()()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW application_name")
+        assert cursor.fetchone() == ("a request",)
+
+
+def test_the_index_of_marks_keeps_no_writer_waiting(moved):
+    out = io.StringIO()
+    for app, name in (("strangler_moves", "0004"), ("strangler", "0008")):
+        call_command("sqlmigrate", app, name, database=moved.legacy, stdout=out)
+
+    assert out.getvalue().count("CREATE INDEX CONCURRENTLY") == 2
 
 
 def test_what_a_projects_function_raises_is_told_without_its_words(moved, settings):

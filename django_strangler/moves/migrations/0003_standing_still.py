@@ -12,8 +12,4 @@ class Migration(migrations.Migration):
                 blank=True, db_default="", default="", max_length=300
             ),
         ),
-        migrations.AddIndex(
-            model_name="mark",
-            index=models.Index(fields=["move", "id"], name="strangler_moves_of"),
-        ),
     ]
