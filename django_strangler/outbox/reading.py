@@ -21,7 +21,7 @@ from .work import Work
 LOOK_PAUSE = 0.08  # The longest pause between two looks while events are under way.
 READ_PAUSE = 0.01  # Between two reads, while there is still something to send.
 AWAKE = 1.0  # After something was found: how long to look often,
-TOLD = 0.05  # and where publishers tell of more, unless they have just told.
+TOLD = 0.05  # and where NOTIFY told of it; longer than who told is QUIET.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +47,12 @@ class Reading:
 
     def __init__(self, work: Work, pace: Pace = PACE) -> None:
         self._work, self._pace = work, pace
-        self.is_told = False  # By NOTIFY, if there is something to be found.
         self.polls = True  # False: do not go on for ever, but come to an end.
         self.found = False
         self.has_more = self.has_more_delayed = True
         self._last_at = self._poll_at = float("-inf")
         self._delayed_at = self._poll_delayed_at = float("-inf")
-        self._awake_until = float("-inf")
+        self._awake_until = self._told_until = float("-inf")
         self._pause = READ_PAUSE
         # A round: everything from the lowest id to the highest, in parts.
         self._in_parts = False
@@ -87,13 +86,20 @@ class Reading:
             return self._work.settings.relay.poll_interval
         if not self.is_done:
             return READ_PAUSE
-        if self.is_awake:
-            return min(self._last_at + self._pause, self._awake_until) - now
-        return self._poll_at - now
+        soon = self._last_at + self._pause if self.is_awake else float("inf")
+        return min(soon, self._poll_at) - now
 
     def wake(self) -> None:
-        """Look often from now on."""
-        self._awake_until = self._work.clock() + (TOLD if self.is_told else AWAKE)
+        """
+        A publisher tells of something, and for a moment of nothing more.
+
+        So one look comes after that moment, whatever the looks before it cost.
+        """
+        self._told_until = self._poll_at = self._work.clock() + TOLD
+        self._look_often(TOLD)
+
+    def _look_often(self, seconds: float) -> None:
+        self._awake_until = max(self._awake_until, self._work.clock() + seconds)
         self._pause = READ_PAUSE
 
     def look_again(self) -> None:
@@ -129,12 +135,13 @@ class Reading:
         if (polls_delayed or self.has_more_delayed) and now >= self._delayed_at:
             found += self._look_for_delayed(lanes, now)
         cost = self._work.clock() - now
-        if looks:
+        if looks and now >= self._told_until:
             # A look is as good as a poll.
             self._poll_at = now + self._work.settings.relay.poll_interval
         if found:
             self.found = True
-            self.wake()
+            # Not everybody tells: of what else this one publishes, nobody may.
+            self._look_often(TOLD if now < self._told_until else AWAKE)
         # What is looked for in vain, is looked for ever less often.
         slower = min(2 * self._pause, LOOK_PAUSE) if backlog.unmarked else READ_PAUSE
         self._pause = READ_PAUSE if found else max(slower, self._pace.rest * cost)

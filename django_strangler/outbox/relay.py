@@ -158,6 +158,9 @@ class Relay:
     def _turn(self) -> None:
         if not self.step():
             self._rest()
+        elif not self._reading.is_awake:
+            # What is under way may be so for long.
+            self._listen(0)
 
     def step(self) -> bool:
         """Do what can be done now; False when there was nothing."""
@@ -240,14 +243,16 @@ class Relay:
 
     def _rest(self) -> None:
         pause = self.leases.seconds_at_rest
-        lanes = self.leases.lanes - self.leases.leaving
-        if lanes:
+        if self.leases.lanes - self.leases.leaving:
             pause = min(pause, self._reading.pause)
         if self.backlog.held_until is not None:
             pause = min(pause, self.backlog.held_until - self._monotonic())
-        if self.wakeup.wait(max(pause, READ_PAUSE), lanes):
+        self._listen(max(pause, READ_PAUSE))
+
+    def _listen(self, seconds: float) -> None:
+        lanes = self.leases.lanes - self.leases.leaving
+        if self.wakeup.wait(seconds, lanes):
             self._reading.wake()
-        self._reading.is_told = self.wakeup.is_listening
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:

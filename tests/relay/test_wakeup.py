@@ -85,6 +85,24 @@ def test_what_is_notified_while_a_relay_works_is_heard(
     relay._leave()
 
 
+@pytest.mark.usefixtures("patient")
+def test_a_relay_that_waits_for_a_confirm_still_hears(
+    postgresql_db: str, far: memory.MemoryExchange
+) -> None:
+    with running(postgresql_db, far, poll_interval=NEVER) as relay:
+        wait_for(lambda: relay.wakeup.is_listening)
+        far.hold_outcomes()
+        (slow,) = publish(postgresql_db, "a", type="payment.refused")
+        wait_for(lambda: rows_sent(far) == [slow])
+        wait_for(lambda: relay._reading.pause > NEVER / 2)
+
+        (other,) = publish(postgresql_db, "b")
+        wait_for(lambda: rows_sent(far) == [slow, other], NEVER / 3)
+
+        far.release_outcomes()
+        wait_for(lambda: not pending(postgresql_db))
+
+
 def lane(alias: str, row: int) -> int:
     return OutboxEvent.objects.using(alias).get(pk=row).lane
 
@@ -177,7 +195,7 @@ def test_publishers_obey_the_switch(
     with running(postgresql_db, far, poll_interval=NEVER) as relay:
         wait_for(lambda: relay.wakeup.is_listening)
         # Nothing more to be heard of what came before.
-        wait_for(lambda: not relay._reading.is_awake)
+        wait_for(lambda: relay._reading.pause > NEVER / 2)
         with override_settings(STRANGLER={"RELAY": {"NOTIFY": False}}):
             publish(postgresql_db, "a")
         polled = relay._reading._last_at
