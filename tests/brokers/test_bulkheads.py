@@ -147,7 +147,7 @@ def test_a_queue_that_blocks_the_channel_is_found_long_before_the_confirm_timeou
     cluster, first, log
 ):
     _, second = cluster
-    url = with_options(first.url, confirm_timeout=300)
+    url = with_options(first.url, confirm_timeout=60)
     stuck, fine = events(1, 20, STUCK), events(5001, 7000, FINE)
     with closing(open_broker(url, exchange=EXCHANGE)) as broker:
         until_ready(broker)

@@ -128,7 +128,12 @@ class EventChannel(Confirms[Outgoing]):
         return super().give_up(error)
 
     def withdraw(self, event: Outgoing) -> bool:
-        """Expect no confirm of it any more; False if none was."""
+        """
+        Expect no confirm of it any more; False if none was.
+
+        The channel has to be given up then: what comes of it all the same, a return
+        above all, would be taken for that of another copy.
+        """
         for tag, unconfirmed in self.unconfirmed.items():
             if unconfirmed.row == event.row:
                 del self.unconfirmed[tag]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ class Probe:
         self.on_ended = ended
         self.alone = alone  # No other is under way meanwhile.
         self.channel: EventChannel | None = None
+        self.sent_at = 0.0  # Not yet.
 
     def end(self, outcome: Outcome, refusal: Refusal | None = None) -> None:
         """This is what became of one of them."""
@@ -131,6 +133,7 @@ class Probes:
     def opened(self, channel: EventChannel) -> None:
         """Events can be published now."""
         if probe := self._probe(channel):
+            probe.sent_at = time.monotonic()
             channel.publish(list(probe.events.values()))
 
     def ended(

@@ -21,7 +21,7 @@ from .declare import Exchange
 from .event_channel import ChannelUser, EventChannel
 from .explain import Diary
 from .hunt import Hunt
-from .lateness import Lateness
+from .lateness import Lateness, Settled
 from .link import Link, Loop, Loss, Pauses
 from .probes import Probe, Probes
 from .refusals import Refusals
@@ -34,6 +34,7 @@ class Limits:
 
     pauses: Pauses = field(default_factory=Pauses)
     # When one type was confirmed and another was not: how much longer that may take.
+    # A fifth of the confirm timeout, if that is more.
     neighbour: float = 1.0
     # A channel that confirms nothing at all may be blocked by one queue.
     silence: float = 0.8
@@ -94,8 +95,7 @@ class Sender:
         self._lateness = Lateness(
             self._loop,
             self._probes,
-            neighbour=limits.neighbour,
-            settled=self._late_settled,
+            neighbour=max(limits.neighbour, *(it.confirm_timeout / 5 for it in nodes)),
             found=self._renew_without,
             nothing=self._pump,
         )
@@ -215,6 +215,8 @@ class Sender:
         if self._replaced:
             self._leave_replaced()
         self._report(outcomes)
+        if channel is self._main and self._lateness.is_early:
+            self._call_off()  # It was not silenced, only slow.
 
     def closed(
         self, channel: EventChannel, code: int, text: str, events: list[Outgoing]
@@ -355,12 +357,9 @@ class Sender:
         """Whether the main link had not told yet what became of it, and need not."""
         return any(channel.withdraw(event) for channel in self._channels)
 
-    def _late_settled(self, event: Outgoing, outcome: Outcome) -> None:
-        if self._withdraw(event):
-            self._report([outcome])
-
-    def _renew_without(self, ill: dict[str, Outcome]) -> None:
+    def _renew_without(self, settled: Settled, ill: dict[str, Outcome]) -> None:
         """Go on without the types that are not confirmed, or with another node."""
+        self._report([told for event, told in settled if self._withdraw(event)])
         if not ill:
             timeout = self._link.node.confirm_timeout
             what = f"{self._link.node.shown} confirmed nothing for {timeout:g} s"
@@ -374,7 +373,8 @@ class Sender:
         for event in events:
             self._withdraw(event)
         self._report([ill[each.type]._replace(row=each.row) for each in events])
-        self._link.renew(Loss("the channel was blocked by a queue", ""))
+        what = f"{self._link.node.shown} did not confirm {', '.join([*ill][:3])}"
+        self._link.renew(Loss(what, ""))
 
     # Whom a channel or a connection was closed for.
 

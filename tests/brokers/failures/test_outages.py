@@ -131,6 +131,60 @@ def test_another_node_takes_over(rabbit, node, make_rabbit, make_proxy, log):
     assert len(log.lines) <= 3
 
 
+@pytest.fixture
+def hangs(private_rabbit, node, make_proxy):
+    """hangs(broker): what it has sent to the one node hangs; the other node is well."""
+    private_rabbit.proxies = [private_rabbit.proxy, make_proxy(node)]
+
+    def hang(broker):
+        until_ready(broker)
+        [proxy] = [each for each in private_rabbit.proxies if each.connections]
+        proxy.black_hole()
+        return proxy
+
+    return hang
+
+
+def urls(rabbit, **options):
+    return [
+        with_options(rabbit.url, port=proxy.port, **options) for proxy in rabbit.proxies
+    ]
+
+
+def test_a_channel_that_hangs_is_given_up_though_all_pass_over_another(
+    private_rabbit, hangs, make_rabbit, log
+):
+    private_rabbit.bind("all", "#")
+    broker = make_rabbit(
+        *urls(private_rabbit, **QUICK), exchange=private_rabbit.exchange
+    )
+    hangs(broker)
+
+    broker.send([*events(1, 1, "one.happened"), *events(2, 2, "other.happened")])
+
+    wait_for(lambda: log.count("confirmed nothing for"))
+    assert kinds(collect(broker, [1, 2])) == {Kind.CONFIRMED}
+    assert kinds(deliver(broker, events(3, 3))) == {Kind.CONFIRMED}
+
+
+def test_a_late_return_is_not_taken_for_that_of_a_later_copy(
+    private_rabbit, hangs, make_rabbit
+):
+    private_rabbit.bind("fine", "fine.*")
+    broker = make_rabbit(*urls(private_rabbit), exchange=private_rabbit.exchange)
+    hanging = hangs(broker)
+    [stray], [fine] = events(1, 1, "stray.noticed"), events(2, 2, "fine.settled")
+    broker.send([stray, fine])
+    # The copy that was sent apart, over the other node.
+    wait_for(lambda: private_rabbit.ids("fine"))
+
+    hanging.heal()
+
+    assert collect(broker, [1, 2])[1].kind is Kind.RETURNED
+    private_rabbit.bind("stray", "stray.*")
+    assert kinds(deliver(broker, [stray])) == {Kind.CONFIRMED}
+
+
 def test_an_hour_of_trouble_rejects_nothing(rabbit, make_rabbit, log):
     """In short: the same over and over, with every kind of it."""
     url = with_options(rabbit.url, port=rabbit.proxy.port, **QUICK)
