@@ -87,7 +87,7 @@ class Reading:
         if not self.is_done:
             return READ_PAUSE
         soon = self._last_at + self._pause if self.is_awake else float("inf")
-        return min(soon, self._poll_at) - now
+        return min(soon, self._poll_at, self._poll_delayed_at) - now
 
     def wake(self) -> None:
         """
@@ -120,18 +120,18 @@ class Reading:
         if held.everything:
             return False
         polls = self.polls and self._poll_at <= now
+        # A look for what is due now is none for what was delayed.
+        polls_delayed = self.polls and self._poll_delayed_at <= now
         has_more = self.has_more or bool(backlog.freed)
         if now < self._last_at + (READ_PAUSE if has_more else self._pause) and (
-            backlog.unmarked or not (has_more or polls)
+            backlog.unmarked or not (has_more or polls or polls_delayed)
         ):
             return False
         looks = polls or has_more or (self.polls and self.is_awake)
-        if not (looks or self.has_more_delayed):
+        if not (looks or polls_delayed or self.has_more_delayed):
             return False
         self._last_at = now
         found = self._look(lanes, now) if looks else 0
-        # A look for what is due now is none for what was delayed.
-        polls_delayed = self.polls and now >= self._poll_delayed_at
         if (polls_delayed or self.has_more_delayed) and now >= self._delayed_at:
             found += self._look_for_delayed(lanes, now)
         cost = self._work.clock() - now
@@ -251,11 +251,11 @@ class Reading:
         elif is_last and now >= self._seen[-1][0] + pace.late / 10:
             self._seen.append((now, highest))
         taken = self._add(_in_order(due), now)
-        # So that a look takes about as long on any database, but for what it finds.
-        cost = work.clock() - started - 2 * pace.cheap_row * len(due)
+        # So that a look takes about as long on any database, but for what may be sent.
+        cost = work.clock() - started - 2 * pace.cheap_row * taken
         if cost > pace.part_takes:
             self._part = max(pace.least, self._part // 2)
-        elif cost < pace.part_takes / 2:
+        elif not is_last and cost < pace.part_takes / 2:
             self._part = min(pace.part, 2 * self._part)
         return taken, upto, is_last
 
@@ -301,6 +301,7 @@ class Reading:
         cost = work.clock() - started
         if cost > self._pace.cheap + self._pace.cheap_row * len(due):
             self._delayed_at = work.clock() + self._pace.rest * cost
+            self._poll_delayed_at = max(self._poll_delayed_at, self._delayed_at)
         return self._add(due, now)
 
     def _add(

@@ -203,11 +203,12 @@ class Relay:
             self._prepared = self.connection.connection
 
     def _keep_lanes(self) -> None:
+        leaving = self.leases.leaving
         change = self.leases.keep()
         if change.lost:
             self.backlog.forget_lanes(change.lost)
             self._settling.forget_misses()
-        if change.gained:
+        if change.gained or leaving - self.leases.leaving:
             self._reading.look_again()
         if self.leases.seen is not None:
             self._take(self.leases.seen)

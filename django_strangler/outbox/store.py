@@ -107,8 +107,8 @@ class Store:
 
         With each, what is pending of its key right before it, ``without_rows``: that
         has to go first. What follows something else, below the part or of a type that
-        is left out, stays in the database. One snapshot shows it all, and what an event
-        follows has committed before it.
+        is left out, stays in the database; what follows that is for the caller to throw
+        away. One snapshot shows it all, and what an event follows has committed before.
         """
         sql, (after, upto) = self._sql, map(int, part)
         within = [row for row in without_rows if after < row <= upto]

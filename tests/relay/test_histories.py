@@ -294,6 +294,7 @@ class Histories(RuleBasedStateMachine):
     def send(self, count: int, size: int) -> None:
         for event in self.backlog.take(count, size):
             assert self.rows[event.row].retry_at <= self.now
+            assert event.type not in self.held.types
             if not event.key:
                 continue
             assert [e.key for e in self.backlog.sent.values()].count(event.key) == 1
@@ -308,7 +309,6 @@ class Histories(RuleBasedStateMachine):
                 row.accepted or (row.discarded if self.parked_holds_key else row.parked)
                 for row in older
             )
-            assert event.type not in self.held.types
 
     @precondition(lambda self: self.backlog.sent)
     @rule(data=st.data())
@@ -426,6 +426,37 @@ class HistoriesInParts(Histories):
     """No look may start at the lowest id: each examines two or three rows."""
 
     pace = Pace(part=3, least=2, cheap=-1.0)
+
+
+def test_of_a_key_that_comes_free_what_is_held_stays() -> None:
+    history = HistoriesInParts()
+    for row in (Row(1, "a"), Row(2, "a", "made.ill"), Row(3, "b", "made.ill")):
+        history.insert(row)
+    held, backlog = history.held, history.backlog
+
+    def read() -> list[int]:
+        for _ in range(3):
+            history.now += 1.0
+            history.read()
+        return [event.row for event in backlog.take(100, 1000)]
+
+    assert sorted(read()) == [1, 3]
+    refused, first = backlog.land(3), backlog.land(1)
+    assert refused is not None
+    assert first is not None
+    held.refuse(refused.type, 3, "nacked", "", history.now)
+    backlog.leave(refused)
+    backlog.drop_types(held.types)
+    backlog.drop(first)
+    assert read() == [1]
+
+    again = backlog.land(1)
+    assert again is not None
+    history.rows[1].accepted = True
+    backlog.confirm(again)
+    history.mark()
+
+    assert read() == []
 
 
 class HistoriesOfParkedKeys(HistoriesInParts):

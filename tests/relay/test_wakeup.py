@@ -163,6 +163,35 @@ def test_the_switch_turns_it_off(
     assert rows_sent(far) == [row]
 
 
+def test_what_came_into_a_lane_that_is_kept_after_all_is_looked_for(
+    sqlite_db: str, far: memory.MemoryExchange
+) -> None:
+    now = [1000.0]
+    relay = make_relay(
+        sqlite_db, far, poll_interval=NEVER, monotonic=lambda: now[0], lease=NEVER
+    )
+    far.hold_outcomes()
+    relay.broker.open()
+    (first,) = publish(sqlite_db, "a")
+    relay.step()
+    (other,) = publish(sqlite_db, "b")
+    # Another relay joins, and does not stay.
+    relay.leases.leaving = frozenset(lane(sqlite_db, row) for row in (first, other))
+    now[0] += 1.5
+    relay.step()
+    now[0] += 0.1
+    relay.step()
+    assert rows_sent(far) == [first]
+
+    relay.leases.look_again()
+    now[0] += 0.1
+    relay.step()
+
+    assert rows_sent(far) == [first, other]
+    far.release_outcomes()
+    relay._leave()
+
+
 def test_others_are_polled(any_db: str, far: memory.MemoryExchange) -> None:
     with running(any_db, far, poll_interval=0.1, notify=False) as relay:
         (row,) = publish(any_db, "a")
