@@ -76,6 +76,8 @@ class Vhosts:
     def _try(self) -> bool:
         if not self.service.has_ctl:
             return False
+        # A node takes connections before it has started whole, and answers nothing.
+        self.service.ctl("await_startup")
         listed = self.service.ctl("list_vhosts", "--no-table-headers").split()
         self._used += filter(orphaned, listed)
         self._refill()
