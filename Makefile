@@ -101,7 +101,7 @@ browser: environment-matrix ## the pages of the admin in a browser, on the newes
 
 .PHONY: newest
 newest: ## the tests and the matrix inside a newer Debian (root): newer servers, newer Pythons
-	@SUITE="$(SUITE)" PYTEST_ARGS="$(PYTEST_ARGS)" TOX_ARGS="$(TOX_ARGS)" JOBS="$(JOBS)" \
+	@SUITE="$(SUITE)" MYSQL="$(MYSQL)" PYTEST_ARGS="$(PYTEST_ARGS)" TOX_ARGS="$(TOX_ARGS)" JOBS="$(JOBS)" \
 		NO_INSTALL="$(NO_INSTALL)" scripts/newest.sh
 
 .PHONY: bench

@@ -3,7 +3,8 @@
 #
 #   scripts/newest.sh
 #
-# SUITE        which Debian (forky)
+# SUITE        which Debian (forky; sid for MySQL)
+# MYSQL        1: MySQL takes MariaDB's place, in the tests of "mariadb" too
 # NEWEST       where it is kept, some 6 GB (.newest); remove it to begin anew
 # PYTEST_ARGS  as for `make test`
 # TOX_ARGS     as for `make matrix` (each Python that is newer than ours, Django's newest)
@@ -11,10 +12,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-suite=${SUITE:-forky}
+if [ "${MYSQL:-}" = 1 ]; then
+    suite=${SUITE:-sid} database=mysql-server
+else
+    suite=${SUITE:-forky} database=mariadb-server
+fi
 root=${NEWEST:-$PWD/.newest}/$suite
 packages=(
-    ca-certificates chromium chromium-driver curl faketime git libfaketime make mariadb-server
+    ca-certificates chromium chromium-driver curl faketime git libfaketime make "$database"
     nginx-light nodejs npm pgbouncer postgresql procps prometheus python3-venv
     rabbitmq-server
 )
@@ -115,7 +120,7 @@ run() {
 versions() {
     say "--- What is tried"
     inside dpkg-query --show --showformat '${Package} ${Version}\n' \
-        rabbitmq-server postgresql mariadb-server nginx-light nodejs python3 >&2
+        rabbitmq-server postgresql "$database" nginx-light nodejs python3 >&2
 }
 
 check

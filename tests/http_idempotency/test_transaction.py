@@ -488,11 +488,15 @@ def test_it_costs_two_statements(db_of_keys):
             view(request)
         return len(queries)
 
+    connection = connections[db_of_keys]
+    # MySQL cannot set a timeout for one statement, so two more go around it.
+    is_mysql = not getattr(connection, "mysql_is_mariadb", True)
+    cost = 4 if is_mysql else 2
     statements(bare, "warm")
-    assert statements(view, "1") - statements(bare, "2") == 2
+    assert statements(view, "1") - statements(bare, "2") == cost
     view = in_the_request_s_transaction(view, db_of_keys)
     bare = in_the_request_s_transaction(pay, db_of_keys)
-    assert statements(view, "3") - statements(bare, "4") == 2
+    assert statements(view, "3") - statements(bare, "4") == cost
 
 
 @pytest.mark.parametrize("mode", ["transaction", "steps"])

@@ -99,16 +99,20 @@ def fill(alias: str, *, confirmed: int = 0, pending: int = 0, parked: int = 0) -
         "sqlite": f"{strftime}, '-' || (n / 300) || ' seconds')",
     }[vendor]
     key = "`key`" if vendor == "mysql" else '"key"'
+    # MySQL has no ready series, and would end a recursion after a thousand.
+    is_mysql = vendor == "mysql" and not connections[alias].mysql_is_mariadb
     series = {
         "postgresql": "generate_series(1, {0}) AS s(n)",
         "mysql": "(SELECT seq AS n FROM seq_1_to_{0}) AS s",
         "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c "
         "WHERE n < {0}) SELECT n FROM c) AS s",
-    }[vendor]
+    }["sqlite" if is_mysql else vendor]
     uuid = {"postgresql": "gen_random_uuid()", "mysql": "uuid()"}.get(
         vendor, "lower(hex(randomblob(16)))"
     )
     with connections[alias].cursor() as cursor:
+        if is_mysql:
+            cursor.execute("SET SESSION cte_max_recursion_depth = 1000000")
         for count, confirmed_at, parked_at, reason in (
             (confirmed, before, "NULL", "''"),
             (parked, "NULL", before, "'unroutable'"),

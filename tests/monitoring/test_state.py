@@ -8,13 +8,13 @@ import pytest
 from django.db import connections
 
 from django_strangler.clock import DatabaseNow
-from django_strangler.databases import fetch
 from django_strangler.models import OutboxEvent, Pause
 from django_strangler.monitoring import state as module
 from django_strangler.monitoring import verdict
 from django_strangler.monitoring.state import COUNTED, look
 from django_strangler.outbox.pauses import pause, resume
 from tests.monitoring.factories import add, add_consumer, add_held, add_relay, fill
+from tests.services.plans import explained
 
 
 def test_what_is_pending_and_due_is_told_apart(db):
@@ -151,19 +151,15 @@ def test_the_host_s_clock_is_compared_with_the_database_s(db, monkeypatch):
 def test_a_look_reads_the_index_and_little_else(db, pending):
     fill(db, confirmed=20_000, pending=pending, parked=200)
     connection = connections[db]
-    sql = f"{explain(connection.vendor)} {module._outbox(connection)}"
+    sql = module._outbox(connection)
 
-    plan = fetch(connection, sql, ["2026-01-01 00:00:00+00:00"])
+    plan = explained(connection, sql, ["2026-01-01 00:00:00+00:00"])
 
     text = "\n".join(str(line) for line in plan)
     assert "strangler_outbox_queue" in text
     assert "Seq Scan on strangler_outboxevent" not in text
     assert "SCAN strangler_outboxevent" not in text
     if connection.vendor == "mysql":
-        table = [line for line in plan if line[2] == "strangler_outboxevent"]
-        assert {line[5] for line in table} == {"strangler_outbox_queue"}, text
-        assert not any("filesort" in str(line[-1]) for line in table), text
-
-
-def explain(vendor: str) -> str:
-    return "EXPLAIN QUERY PLAN" if vendor == "sqlite" else "EXPLAIN"
+        table = [line for line in plan if line["table"] == "strangler_outboxevent"]
+        assert {line["key"] for line in table} == {"strangler_outbox_queue"}, text
+        assert not any("filesort" in str(line["Extra"]) for line in table), text

@@ -13,6 +13,7 @@ from django_strangler.clock import DatabaseNow, seconds_until_sql
 from django_strangler.models import OutboxEvent
 from django_strangler.outbox.lanes import LANES, lane_of
 from django_strangler.outbox.store import Store
+from tests.services.plans import explained
 
 
 def rows(alias):
@@ -128,12 +129,10 @@ def test_the_relay_s_reads_walk_the_index(any_db_rolled_back, delayed):
             store.read_delayed(range(LANES), 100)
         else:
             assert len(store.read(range(LANES), 100)) == 100
-    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
             cursor.execute(f"ANALYZE {OutboxEvent._meta.db_table}")
-        cursor.execute(f"{explain} {queries[0]['sql']}")
-        plan = str(cursor.fetchall())
+    plan = str(explained(connection, queries[0]["sql"]))
 
     assert "strangler_outbox_queue" in plan
     for word in ("Sort", "filesort", "TEMP B-TREE"):

@@ -186,6 +186,14 @@ class CommandFailed(Unavailable):
     """A command of a server, such as rabbitmqctl, ended with an error."""
 
 
+def has_program(name: str) -> bool:
+    try:
+        program(name)
+    except Unavailable:
+        return False
+    return True
+
+
 def program(name: str, *folders: str) -> str:
     """Where an installed program is, looking in its own folders first."""
     path = os.pathsep.join((*folders, os.environ.get("PATH", ""), *FOLDERS))
