@@ -140,9 +140,12 @@ class Dialect:
         """A condition and its only parameter, for databases limit their number."""
         return self._keys(keys, "IN", "= ANY")
 
-    def not_keys(self, keys: Collection[str]) -> tuple[str, Any]:
-        """The opposite condition."""
-        return self._keys(keys, "NOT IN", "<> ALL")
+    def not_keys(self, keys: Collection[str]) -> tuple[str, list[Any]]:
+        """All but these keys, and the parameters of that."""
+        if not keys:
+            return "", []
+        condition, param = self._keys(keys, "NOT IN", "<> ALL")
+        return f" AND {condition}", [param]
 
     def _keys(self, keys: Collection[str], word: str, array: str) -> tuple[str, Any]:
         key = self.exact_key

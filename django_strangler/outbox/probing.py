@@ -7,6 +7,7 @@ from collections.abc import Collection
 from django_strangler.brokers import Outgoing
 
 from . import held_rows
+from .rows import Reach
 from .sending import Sending
 from .work import Work
 
@@ -55,21 +56,20 @@ class Probing:
     def _oldest(self, type: str, lanes: Collection[int], count: int) -> list[Outgoing]:
         """The type's oldest events that follow nothing which is pending."""
         work = self._work
-        parked_hold = work.settings.parked_holds_key
-        known = work.backlog.known_rows()
+        reach = Reach(
+            lanes,
+            work.backlog.known_rows(),
+            parked_hold=work.settings.parked_holds_key,
+        )
         count = min(count, work.settings.relay.window - work.backlog.unmarked)
         found: list[Outgoing] = []
         after, limit = 0, max(AT_ONCE, count)
         for _ in range(LOOKS):
-            due = work.store.read_type(
-                lanes, type, limit, without_rows=known, after=after
-            )
+            due = work.store.read_type(reach, type, limit, after=after)
             events = [each.event for each in due if each.wait <= 0]
             keyed = {event.order_key: event.row for event in reversed(events)}
             keyed.pop("", None)
-            oldest = work.store.oldest(
-                keyed.values(), without_rows=known, parked_hold=parked_hold
-            )
+            oldest = work.store.oldest(reach, keyed.values())
             found += [
                 event
                 for event in events
@@ -81,8 +81,6 @@ class Probing:
                 break
             after = due[-1].event.row
         if not found:
-            due = work.store.read_delayed(
-                lanes, count, without_rows=known, only_type=type
-            )
+            due = work.store.read_delayed(reach, count, type)
             found = [each.event for each in due]
         return found[:count]

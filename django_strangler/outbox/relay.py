@@ -26,6 +26,7 @@ from django_strangler.databases import (
 from django_strangler.exceptions import BrokerUnreachable, InsideTransaction
 
 from . import held_rows
+from .alarm import READ_PAUSE
 from .backlog import Backlog
 from .backoff import backoff
 from .draining import Draining
@@ -34,7 +35,8 @@ from .leases import Leases, Seen
 from .listening import Wakeup
 from .models import outbox_alias
 from .probing import Probing
-from .reading import PACE, READ_PAUSE, Pace, Reading
+from .reading import Reading
+from .rounds import PACE, Pace
 from .sending import LIMITS, Sending, SendingLimits
 from .settling import Settling
 from .settling import Totals as Totals
@@ -132,7 +134,7 @@ class Relay:
         seconds. What is held for a later attempt is not waited for. What is published
         meanwhile, by subscribers for instance, is relayed as well, for half a minute.
         """
-        self._reading.polls = False
+        self._reading.poll_no_more()
         with self._at_work():
             self._drain(patience)
         return self.totals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -22,6 +22,16 @@ class Due(NamedTuple):
     event: Outgoing
     wait: float  # Seconds; 0 or less: now. FOREVER: parked, and stops its key.
     older: int | None = None  # In a part: the row that it follows, unless left out.
+
+
+class Reach(NamedTuple):
+    """Where a read looks, and what it leaves out."""
+
+    lanes: Collection[int]
+    without_rows: Collection[int] = ()
+    without_keys: Collection[str] = ()
+    without_types: Collection[str] = ()
+    parked_hold: bool = False  # A parked event stops its key.
 
 
 def decode(rows: Iterable[Any], connection: BaseDatabaseWrapper) -> list[Due]:

@@ -24,7 +24,7 @@ from .backoff import backoff
 from .dialect import Dialect, id_list
 from .lanes import LANES
 from .models import Lane
-from .rows import FOREVER, Due, aware_converter, decode
+from .rows import FOREVER, Due, Reach, aware_converter, decode
 
 NOBODY = 0  # No row has this id.
 REPEATS = 5  # Of a mark that met a deadlock.
@@ -64,70 +64,47 @@ class Store:
 
     # Reading
 
-    def read(
-        self,
-        lanes: Collection[int],
-        limit: int,
-        *,
-        without_rows: Collection[int] = (),
-        without_keys: Collection[str] = (),
-    ) -> list[Due]:
+    def read(self, reach: Reach, limit: int) -> list[Due]:
         """
-        The lowest pending events of these lanes, but for what is left out.
+        The lowest pending events, but for the rows and keys that are left out.
 
         They may be sent in this order: an older id may have committed since the last
         read, and with it, in a later transaction, its successor.
         """
         sql = self._sql
-        where, params = _among_lanes(lanes) + sql.not_rows(without_rows), []
-        if without_keys:
-            condition, param = sql.not_keys(without_keys)
-            where += f" AND {condition}"
-            params.append(param)
+        not_keys, params = sql.not_keys(reach.without_keys)
         return self._select(
-            f"{sql.by_queue} WHERE confirmed_at IS NULL AND parked_at IS NULL{where} "
+            f"{sql.by_queue} WHERE confirmed_at IS NULL AND parked_at IS NULL"
+            f"{_among_lanes(reach.lanes)}{sql.not_rows(reach.without_rows)}{not_keys} "
             f"AND available_at IS NULL ORDER BY {sql.in_order} LIMIT {int(limit)}",
             params,
             sql.key,
         )
 
-    def read_part(
-        self,
-        lanes: Collection[int],
-        limit: int,
-        part: tuple[int, int],
-        *,
-        without_rows: Collection[int] = (),
-        without_keys: Collection[str] = (),
-        without_types: Collection[str] = (),
-        parked_hold: bool = False,
-    ) -> list[Due]:
+    def read_part(self, reach: Reach, limit: int, part: tuple[int, int]) -> list[Due]:
         """
         The lowest of the ids above the first and up to the second that may be sent.
 
-        With each, what is pending of its key right before it, ``without_rows``: that
+        With each, what is pending of its key right before it, without those rows: that
         has to go first. What follows something else, below the part or of a type that
         is left out, stays in the database; what follows that is for the caller to throw
         away. One snapshot shows it all, and what an event follows has committed before.
         """
         sql, (after, upto) = self._sql, map(int, part)
-        within = [row for row in without_rows if after < row <= upto]
-        where = _among_lanes(lanes) + sql.not_rows(within, "o.")
-        where += sql.not_types(without_types)
-        params: list[Any] = [*without_types, *without_types]
-        if without_keys:
-            condition, param = sql.not_keys(without_keys)
-            where += f" AND {condition}"
-            params.append(param)
-        stops = "" if parked_hold else "(b.parked_at IS NULL) IS TRUE AND "
-        held = sql.not_types(without_types, "b.")
+        within = [row for row in reach.without_rows if after < row <= upto]
+        types = reach.without_types
+        not_keys, keys = sql.not_keys(reach.without_keys)
+        where = _among_lanes(reach.lanes) + sql.not_rows(within, "o.")
+        where += sql.not_types(types) + not_keys
+        stops = "" if reach.parked_hold else "(b.parked_at IS NULL) IS TRUE AND "
+        held = sql.not_types(types, "b.")
         older = (
             f"CASE WHEN {sql.key} <> '' THEN (SELECT "
             f"CASE WHEN b.id > {after}{held} THEN b.id ELSE {NOBODY} END "
             f"FROM {self._table} b{sql.by_key} "
             f"WHERE {sql.same_key('b', 'o')} AND {sql.unconfirmed('b')} "
             f"AND {stops}(b.available_at IS NULL) IS TRUE AND b.id < o.id"
-            f"{sql.not_rows(without_rows, 'b.')} ORDER BY b.id DESC LIMIT 1) END"
+            f"{sql.not_rows(reach.without_rows, 'b.')} ORDER BY b.id DESC LIMIT 1) END"
         )
         rows = self._fetch(
             sql.unless(
@@ -139,7 +116,7 @@ class Store:
                 f"ORDER BY {sql.in_order}",
                 f"LIMIT {int(limit)}",
             ),
-            params,
+            [*types, *types, *keys],
         )
         return decode(rows, self.connection)
 
@@ -160,15 +137,9 @@ class Store:
         )
         return edge, highest or 0
 
-    def oldest(
-        self,
-        rows: Collection[int],
-        *,
-        without_rows: Collection[int] = (),
-        parked_hold: bool = False,
-    ) -> dict[int, int]:
+    def oldest(self, reach: Reach, rows: Collection[int]) -> dict[int, int]:
         """
-        For each of these rows, the oldest pending one of its key, but for some rows.
+        For each of these rows, the oldest pending one of its key, in whatever lane.
 
         A row that is its key's oldest may be sent. Asked after they were found: what an
         event follows has committed before it.
@@ -176,13 +147,13 @@ class Store:
         if not rows:
             return {}
         sql = self._sql
-        stops = "" if parked_hold else "(b.parked_at IS NULL) IS TRUE AND "
+        stops = "" if reach.parked_hold else "(b.parked_at IS NULL) IS TRUE AND "
         return dict(
             self._fetch(
                 f"SELECT c.id, (SELECT b.id FROM {self._table} b{sql.by_key} "
                 f"WHERE {sql.same_key('b', 'c')} AND {sql.unconfirmed('b')} AND "
                 f"{stops}(b.available_at IS NULL) IS TRUE"
-                f"{sql.not_rows(without_rows, 'b.')} ORDER BY b.id LIMIT 1) "
+                f"{sql.not_rows(reach.without_rows, 'b.')} ORDER BY b.id LIMIT 1) "
                 f"FROM {self._table} c{sql.by_id} WHERE {sql.among('c.id', rows)}"
             )
         )
@@ -196,15 +167,7 @@ class Store:
             )
         )
 
-    def read_keys(
-        self,
-        lanes: Collection[int],
-        keys: Collection[str],
-        limit: int,
-        *,
-        without_rows: Collection[int] = (),
-        parked_hold: bool = False,
-    ) -> list[Due]:
+    def read_keys(self, reach: Reach, keys: Collection[str], limit: int) -> list[Due]:
         """
         What is pending of these keys, oldest first, of any type.
 
@@ -212,12 +175,12 @@ class Store:
         """
         sql = self._sql
         condition, param = sql.look_alikes(keys)
-        stops = "" if parked_hold else " AND (parked_at IS NULL) IS TRUE"
+        stops = "" if reach.parked_hold else " AND (parked_at IS NULL) IS TRUE"
         return self._select(
             f" o{sql.by_key} WHERE {condition} AND {sql.unconfirmed('o')}{stops} "
-            f"AND (available_at IS NULL) IS TRUE{_among_lanes(lanes)}"
+            f"AND (available_at IS NULL) IS TRUE{_among_lanes(reach.lanes)}"
             # The sum keeps planners from walking the primary key.
-            f"{sql.not_rows(without_rows)} ORDER BY (id + 0) LIMIT {int(limit)}",
+            f"{sql.not_rows(reach.without_rows)} ORDER BY (id + 0) LIMIT {int(limit)}",
             [param],
             sql.key,
         )
@@ -234,43 +197,30 @@ class Store:
         )
 
     def read_type(
-        self,
-        lanes: Collection[int],
-        type: str,
-        limit: int,
-        *,
-        without_rows: Collection[int] = (),
-        after: int = 0,
+        self, reach: Reach, type: str, limit: int, *, after: int
     ) -> list[Due]:
         """The oldest pending events of one type; ``oldest`` has to be asked as well."""
         sql = self._sql
         return self._select(
             f"{sql.by_part_of_queue} WHERE confirmed_at IS NULL AND parked_at IS NULL "
-            f"AND available_at IS NULL AND id > {int(after)}{_among_lanes(lanes)} "
-            f"AND type = %s{sql.not_rows(without_rows)} "
+            f"AND available_at IS NULL AND id > {int(after)}"
+            f"{_among_lanes(reach.lanes)} AND type = %s"
+            f"{sql.not_rows(reach.without_rows)} "
             f"ORDER BY {sql.in_order} LIMIT {int(limit)}",
             [type],
             sql.key,
         )
 
-    def read_delayed(
-        self,
-        lanes: Collection[int],
-        limit: int,
-        *,
-        without_rows: Collection[int] = (),
-        without_types: Collection[str] = (),
-        only_type: str = "",
-    ) -> list[Due]:
+    def read_delayed(self, reach: Reach, limit: int, only_type: str = "") -> list[Due]:
         """Delayed events whose time has come; they stand outside the order."""
-        where = _among_lanes(lanes) + self._sql.not_rows(without_rows)
-        where += self._sql.not_types(without_types)
-        where += " AND type = %s" if only_type else ""
+        where = _among_lanes(reach.lanes) + self._sql.not_rows(reach.without_rows)
+        types = [only_type] if only_type else reach.without_types
+        where += " AND type = %s" if only_type else self._sql.not_types(types)
         return self._select(
             f"{self._sql.by_queue} WHERE confirmed_at IS NULL AND parked_at IS NULL"
             f"{where} AND available_at <= {self._sql.moment()} "
             f"ORDER BY {self._sql.in_delayed_order} LIMIT {int(limit)}",
-            [*without_types, *([only_type] if only_type else ())],
+            types,
             "''",
         )
 
@@ -368,7 +318,7 @@ class Store:
 
     # Plumbing
 
-    def _select(self, where: str, params: Sequence[Any], order_key: str) -> list[Due]:
+    def _select(self, where: str, params: Collection[Any], order_key: str) -> list[Due]:
         rows = self._fetch(
             f"SELECT {self._sql.columns}, {order_key}, {self._wait}, NULL "
             f"FROM {self._table}{where}",
@@ -379,7 +329,7 @@ class Store:
     def _from_uuid(self, value: UUID) -> Any:
         return UUIDField().get_db_prep_value(value, self.connection)
 
-    def _fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _fetch(self, sql: str, params: Collection[Any] = ()) -> list[tuple[Any, ...]]:
         with self.connection.cursor() as cursor:
             cursor.execute(sql, list(params))
             rows: list[tuple[Any, ...]] = cursor.fetchall()

@@ -198,7 +198,9 @@ def reads(alias: str, scale: float) -> bool:
         for _ in range(50):
             relay.leases.keep()
             relay._reading.wake()
-            relay._reading._last_at = float("-inf")  # No pause between two of them.
+            relay._reading._due._looked_at = float(
+                "-inf"
+            )  # No pause between two of them.
             started = time.perf_counter()
             relay._reading.read()
             took.append(1000 * (time.perf_counter() - started))

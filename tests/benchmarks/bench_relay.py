@@ -38,6 +38,7 @@ from django_strangler.outbox.publishing import (  # noqa: E402
 )
 from django_strangler.outbox.relay import Relay  # noqa: E402
 from django_strangler.outbox.retention import prune  # noqa: E402
+from django_strangler.outbox.rows import Reach  # noqa: E402
 from django_strangler.outbox.store import Store  # noqa: E402
 from tests.benchmarks.servers import servers  # noqa: E402
 from tests.services.databases import Databases, database_url  # noqa: E402
@@ -152,7 +153,7 @@ def bare_loop(alias: str) -> float:
     store = Store(connections[alias])
     store.prepare()
     started, done = time.perf_counter(), 0
-    while rows := [due.event.row for due in store.read(range(32), 2000)]:
+    while rows := [due.event.row for due in store.read(Reach(range(32)), 2000)]:
         for start in range(0, len(rows), 500):
             store.confirm(rows[start : start + 500])
         done += len(rows)

@@ -21,8 +21,9 @@ from django_strangler import conf
 from django_strangler.brokers import Outgoing
 from django_strangler.outbox.backlog import Backlog
 from django_strangler.outbox.held import Held
-from django_strangler.outbox.reading import Pace, Reading
-from django_strangler.outbox.rows import FOREVER, Due
+from django_strangler.outbox.reading import Reading
+from django_strangler.outbox.rounds import Pace
+from django_strangler.outbox.rows import FOREVER, Due, Reach
 from django_strangler.outbox.work import Work
 from tests.brokers.factories import outgoing
 
@@ -74,81 +75,62 @@ class ModelStore:
 
     def due(
         self,
-        lanes: Collection[int],
+        reach: Reach,
         limit: int,
-        *,
         wanted: Callable[[Row], bool],
-        without_rows: Collection[int] = (),
+        *,
         parked: bool = False,
     ) -> list[Due]:
         return [
             Due(row.event(), FOREVER if row.parked else row.retry_at - self.clock())
             for row in self.rows.values()
             if (row.pending or (parked and row.stops))
-            and row.lane in lanes
-            and row.id not in without_rows
+            and row.lane in reach.lanes
+            and row.id not in reach.without_rows
             and wanted(row)
         ][:limit]
 
-    def read(
-        self,
-        lanes: Collection[int],
-        limit: int,
-        *,
-        without_rows: Collection[int] = (),
-        without_keys: Collection[str] = (),
-    ) -> list[Due]:
+    def read(self, reach: Reach, limit: int) -> list[Due]:
         return self.due(
-            lanes,
+            reach,
             limit,
-            wanted=lambda row: not (row.key and row.key in without_keys),
-            without_rows=without_rows,
+            lambda row: not (row.key and row.key in reach.without_keys),
         )
 
-    def read_part(
-        self,
-        lanes: Collection[int],
-        limit: int,
-        part: tuple[int, int],
-        *,
-        without_rows: Collection[int] = (),
-        without_keys: Collection[str] = (),
-        without_types: Collection[str] = (),
-        parked_hold: bool = False,
-    ) -> list[Due]:
+    def read_part(self, reach: Reach, limit: int, part: tuple[int, int]) -> list[Due]:
         after, upto = part
         found = [
-            each._replace(older=self.older(each.event, without_rows, parked_hold))
+            each._replace(older=self.older(each.event, reach))
             for each in self.due(
-                lanes,
+                reach,
                 10**9,
-                wanted=lambda row: (
-                    not (row.key and row.key in without_keys)
-                    and row.type not in without_types
+                lambda row: (
+                    not (row.key and row.key in reach.without_keys)
+                    and row.type not in reach.without_types
                     and after < row.id <= upto
                 ),
-                without_rows=without_rows,
             )
         ]
         return [
             each
             for each in found
             if each.older is None
-            or (each.older > after and self.rows[each.older].type not in without_types)
+            or (
+                each.older > after
+                and self.rows[each.older].type not in reach.without_types
+            )
         ][:limit]
 
-    def older(
-        self, event: Outgoing, without_rows: Collection[int], parked_hold: bool
-    ) -> int | None:
+    def older(self, event: Outgoing, reach: Reach) -> int | None:
         return max(
             (
                 row.id
                 for row in self.rows.values()
-                if (row.pending or (parked_hold and row.stops))
+                if (row.pending or (reach.parked_hold and row.stops))
                 and row.key
                 and row.key == event.order_key
                 and row.id < event.row
-                and row.id not in without_rows
+                and row.id not in reach.without_rows
             ),
             default=None,
         )
@@ -161,29 +143,15 @@ class ModelStore:
     def has_parked(self) -> bool:
         return any(row.stops for row in self.rows.values())
 
-    def read_keys(
-        self,
-        lanes: Collection[int],
-        keys: Collection[str],
-        limit: int,
-        *,
-        without_rows: Collection[int] = (),
-        parked_hold: bool = False,
-    ) -> list[Due]:
+    def read_keys(self, reach: Reach, keys: Collection[str], limit: int) -> list[Due]:
         return self.due(
-            lanes,
-            limit,
-            wanted=lambda row: row.key in keys,
-            without_rows=without_rows,
-            parked=parked_hold,
+            reach, limit, lambda row: row.key in keys, parked=reach.parked_hold
         )
 
     def read_rows(self, lanes: Collection[int], rows: Collection[int]) -> list[Due]:
-        return self.due(lanes, len(rows), wanted=lambda row: row.id in rows)
+        return self.due(Reach(lanes), len(rows), lambda row: row.id in rows)
 
-    def read_delayed(
-        self, lanes: Collection[int], limit: int, **options: object
-    ) -> list[Due]:
+    def read_delayed(self, reach: Reach, limit: int) -> list[Due]:
         return []
 
 

@@ -14,6 +14,7 @@ from django_strangler.models import HeldType, Lane, OutboxEvent, RelayProcess
 from django_strangler.outbox import settling
 from django_strangler.outbox.lanes import LANES
 from django_strangler.outbox.publishing import publish_events
+from django_strangler.outbox.rows import Reach
 from tests.relay.factories import (
     events,
     first_copies,
@@ -232,14 +233,8 @@ def test_of_a_part_the_database_tells_what_follows_what(
     store = make_relay(any_db, far).store
 
     def look(*, parked_hold: bool = False) -> list[tuple[int, int | None]]:
-        due = store.read_part(
-            range(LANES),
-            100,
-            (first - 1, other),
-            without_rows=[below],
-            without_types=["mail.wanted"],
-            parked_hold=parked_hold,
-        )
+        reach = Reach(range(LANES), [below], [], ["mail.wanted"], parked_hold)
+        due = store.read_part(reach, 100, (first - 1, other))
         return [(each.event.row, each.older) for each in due]
 
     # What "a" follows is left out by its row; "c" follows what is left out by its type,

@@ -6,10 +6,8 @@ import pytest
 from django.db import connections
 
 from django_strangler.brokers import memory
-from tests.relay.factories import (
-    make_relay,
-    publish,
-)
+from django_strangler.outbox.rows import Reach
+from tests.relay.factories import make_relay, publish
 from tests.services.fixtures import MakeDb
 
 
@@ -63,9 +61,9 @@ def test_with_statistics_sqlite_still_reads_by_the_index(
 
     store = make_relay(sqlite_db, far).store
     with connection.execute_wrapper(explain):
-        store.read(range(32), 10)
-        store.read([1, 2], 10, without_rows=[1], without_keys=["b"])
-        store.read_delayed(range(32), 10)
+        store.read(Reach(range(32)), 10)
+        store.read(Reach([1, 2], without_rows=[1], without_keys=["b"]), 10)
+        store.read_delayed(Reach(range(32)), 10)
 
     table = "strangler_outboxevent"
     of_the_table = [plan for plan in plans if table in plan]

@@ -7,10 +7,11 @@ from itertools import pairwise
 from typing import Any, cast
 
 from django_strangler import conf
-from django_strangler.outbox import reading, wakeup
+from django_strangler.outbox import alarm, wakeup
 from django_strangler.outbox.backlog import Backlog
 from django_strangler.outbox.held import Held
-from django_strangler.outbox.reading import PACE, Pace, Reading
+from django_strangler.outbox.reading import Reading
+from django_strangler.outbox.rounds import PACE, Pace
 from django_strangler.outbox.rows import Due
 from django_strangler.outbox.work import Work
 from tests.relay.test_histories import Lanes, ModelStore, Row
@@ -21,13 +22,18 @@ class SlowStore(ModelStore):
 
     cost = 0.0
     row = 0.0
+    below = 0.0  # To step over what is dead before the lowest pending row.
     looks = 0
 
     def read(self, *args: Any, **options: Any) -> list[Due]:
         found = super().read(*args, **options)
         self.looks += 1
-        cast(World, self.clock).now += self.cost
+        cast(World, self.clock).now += self.cost + self.below
         return found
+
+    def edge(self, after: int, count: int) -> tuple[int | None, int]:
+        cast(World, self.clock).now += 0.0 if after else self.below
+        return super().edge(after, count)
 
     def read_part(self, *args: Any, **options: Any) -> list[Due]:
         found = super().read_part(*args, **options)
@@ -105,7 +111,7 @@ def test_who_never_tells_is_looked_for_a_second() -> None:
     world = World(poll_interval=1.0)
     world.publish()
     world.go_on(0.51)
-    world.go_on(reading.AWAKE - 0.05)
+    world.go_on(alarm.AWAKE - 0.05)
     row = world.publish()
 
     world.go_on(0.03)
@@ -121,7 +127,7 @@ def test_after_what_was_told_the_looks_soon_end() -> None:
 
     world.go_on(5.0)
 
-    assert world.store.looks - before <= 2 * reading.TOLD / reading.READ_PAUSE + 2
+    assert world.store.looks - before <= 2 * alarm.TOLD / alarm.READ_PAUSE + 2
 
 
 def test_delayed_events_are_looked_for_at_every_poll() -> None:
@@ -149,5 +155,19 @@ def test_a_look_reads_less_at_once_where_it_has_to_throw_away_what_it_reads() ->
         world.go_on(1.0)
 
         # What follows one that is held is found, but may not be sent.
-        assert (world.reading._part < 100) is is_less
+        assert (world.reading._rounds.part < 100) is is_less
         assert all(row.marked for row in world.store.rows.values() if not row.key)
+
+
+def test_a_table_full_of_dead_rows_is_stepped_over_once_a_round() -> None:
+    world = World()
+    world.store.below = 0.1
+    before = world.store.looks
+    for _ in range(50):  # Each look finds something.
+        world.publish()
+        world.reading.wake()
+        world.go_on(0.05)
+    world.go_on(1.0)
+
+    assert world.store.looks - before <= PACE.twice
+    assert all(row.marked for row in world.store.rows.values())

@@ -227,10 +227,10 @@ def test_publishers_obey_the_switch(
         wait_for(lambda: relay._reading.pause > NEVER / 2)
         with override_settings(STRANGLER={"RELAY": {"NOTIFY": False}}):
             publish(postgresql_db, "a")
-        polled = relay._reading._last_at
+        polled = relay._reading._due._looked_at
 
         assert pending(postgresql_db) == 1
-        assert relay._reading._last_at == polled
+        assert relay._reading._due._looked_at == polled
         with connections[postgresql_db].cursor() as cursor:
             cursor.execute(f"NOTIFY {wakeup.CHANNEL}")
         wait_for(lambda: not pending(postgresql_db))
