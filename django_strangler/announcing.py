@@ -15,6 +15,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+CALM = 2.0  # Seconds without a trouble that came and went, and it is over.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -28,10 +30,9 @@ class Limits:
 
 @dataclass(slots=True)
 class _Kind:
-    since: float  # When its minute began,
-    count: int = 0  # and its lines in that.
-    first: float = 0.0  # Of a trouble: when it began,
-    last: float = 0.0  # when it was there last,
+    since: float  # When its minute began, or the trouble,
+    count: int = 0  # and how often it came since.
+    last: float = 0.0  # When it was there last,
     said_at: float | None = None  # and when that was logged.
 
 
@@ -89,25 +90,25 @@ class Announcer:
         *args: object,
         after: float = 0.0,
         **more: Any,
-    ) -> None:
+    ) -> int:
         """
         Log a trouble that lasts: once, and again every few minutes until it is over.
 
-        ``after`` is for how long it may last before it is worth a line.
+        ``after`` is for how long it may last before it is worth a line. Says how often
+        it has come by now.
         """
         now = self._monotonic()
         with _lock:
             known = self._known(kind, now)
-            if not known.last:
-                known.first = now
-            known.last = now
+            known.count, known.last = known.count + 1, now
             said = known.said_at
             is_due = said is None or now >= said + self._limits.remind_after
-            is_heard = is_due and now >= known.first + after
+            is_heard = is_due and now >= known.since + after
             if is_heard:
                 known.said_at = now
         if is_heard:
             self._logger.warning(text, *args, **more)
+        return known.count
 
     def over(
         self,

@@ -29,14 +29,14 @@ class StranglerConfig(AppConfig):
         from django_strangler.feature_flags import alerts
         from django_strangler.inbox import checks as inbox
         from django_strangler.outbox import checks as outbox
-        from django_strangler.outbox import journal
+        from django_strangler.outbox import parkings
 
         register(checks.check_settings, Tags.compatibility)
         register(outbox.check_sqlite, Tags.compatibility)
         register(outbox.check_broker_for_production, Tags.security, deploy=True)
         register(inbox.check_subscribers, Tags.compatibility)
         register(inbox.check_consumer, Tags.database)
-        journal.connect()
+        parkings.connect()
         pruning.register("confirmed events deleted", _prune_events)
         pruning.register("idempotency keys forgotten", _prune_keys)
         pruning.register("handled events forgotten", _prune_inbox)

@@ -37,12 +37,11 @@ class Hold:
         rows: Callable[[], QuerySet[M]],
         *,
         length: float,
-        name: str = "",
         values: Mapping[str, Any] | None = None,  # Of further columns.
         monotonic: Callable[[], float] = since_boot,
     ) -> None:
         self.length = length
-        self.name = name[:255] or process_name()
+        self.name = process_name()
         self.token: UUID = uuid4()
         self._rows = rows
         self._values = values or {}

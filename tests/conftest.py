@@ -77,9 +77,9 @@ def all_is_declared() -> None:
 @pytest.fixture(autouse=True)
 def nothing_logged_yet() -> None:
     """Lines that another test has filled the log with, do not count."""
-    from django_strangler.outbox import journal
+    from django_strangler.outbox import parkings
 
-    journal.sieve.forget()
+    parkings.announcer.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from django_strangler import conf
-from django_strangler.announcing import Announcer
+from django_strangler.announcing import CALM, Announcer
 from django_strangler.outbox.models import outbox_alias
 
 from .recent import recent
@@ -64,7 +64,7 @@ def _look() -> Verdict:
     except Error as error:
         _trouble.once("database", "The database does not answer health: %s", error)
         return unhealthy(Reason("The database does not answer", "The log says why."))
-    _trouble.over("database", "The database answers health again.", calm=2.0)
+    _trouble.over("database", "The database answers health again.", calm=CALM)
     return verdict(state, conf.current())
 
 

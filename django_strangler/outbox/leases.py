@@ -9,17 +9,16 @@ and relays of other versions and settings can read how long the lease is, and wh
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q, QuerySet
 
-from django_strangler.clock import DatabaseNow, seconds_until_sql, since_boot
+from django_strangler.clock import seconds_until_sql, since_boot
+from django_strangler.holding import FORGET_AFTER, GRACE, Hold
 
 from .held import HeldType
 from .lanes import LANES
@@ -29,8 +28,6 @@ from .models import Lane, Pause, RelayProcess
 logger = logging.getLogger("django_strangler.outbox.leases")
 
 LOOK_INTERVAL = 1.8  # Lanes that others gave back, or want, are found within 2 s.
-GRACE = 0.25  # A renewal may be committing while we look.
-FORGET_AFTER = 86400.0
 
 
 class Change(NamedTuple):
@@ -58,7 +55,7 @@ class Seen(NamedTuple):
 
 
 class Leases:
-    """This relay's hold on lanes. Driven by the relay's loop; no thread of its own."""
+    """The lanes of this relay, as long as its hold is valid."""
 
     def __init__(
         self,
@@ -66,53 +63,47 @@ class Leases:
         *,
         length: float,
         steady: bool = True,
-        name: str = "",
         monotonic: Callable[[], float] = since_boot,
     ) -> None:
-        self.length = length
         self.steady = steady
-        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self.token = uuid4()
+        self._connection = connection
+        self._alias = connection.alias
+        self._monotonic = monotonic
+        self._hold = Hold(
+            self._relays,
+            length=length,
+            values={"steady": steady},
+            monotonic=monotonic,
+        )
+        self.name = self._hold.name
         self.lanes: frozenset[int] = frozenset()
         # To be given back once they are quiet.
         self.leaving: frozenset[int] = frozenset()
         self.held_by_others = 0
         self.seen: Seen | None = None  # By the last look; the relay takes it.
-        self._connection = connection
-        self._alias = connection.alias
-        self._monotonic = monotonic
-        self._joined = False
         self._told = (self.token, self.lanes)  # What the caller knows of.
-        self._valid_until = 0.0
-        self._renew_at = 0.0
         self._look_at = 0.0
 
     @property
-    def is_valid(self) -> bool:
-        """
-        Whether the lease still holds, by this process's own clock.
+    def token(self) -> UUID:
+        """What the lanes of this relay name; another one after each lapse."""
+        return self._hold.token
 
-        Counted from when the last renewal was asked for: however long the answer took,
-        the database cannot have counted from an earlier moment.
-        """
-        return self._joined and self._monotonic() < self._valid_until
+    @property
+    def is_valid(self) -> bool:
+        """Whether the lease still holds, by this process's own clock."""
+        return self._hold.is_valid
 
     @property
     def seconds_at_rest(self) -> float:
         """For how long ``keep`` has nothing to do."""
-        return max(0.0, min(self._renew_at, self._look_at) - self._monotonic())
+        return max(0.0, min(self._hold.renew_at, self._look_at) - self._monotonic())
 
     def keep(self) -> Change:
         """Renew what is due and look at the others now and then."""
-        now = self._monotonic()
-        if self._joined and now >= self._valid_until:
-            # Paused, or the database was away: somebody else may have the lanes.
+        if not self._hold.keep():
+            # Paused, or the database was away: another relay may have the lanes.
             self._forget()
-        if not self._joined:
-            self._join()
-        elif now >= self._renew_at and not self._renew():
-            self._forget()
-            self._join()
         if self._monotonic() >= self._look_at:
             self._look()
         token, before = self._told
@@ -134,58 +125,14 @@ class Leases:
 
     def leave(self) -> None:
         """Release everything at once."""
-        if self._joined:
+        if self.lanes:
             self._lanes().filter(relay=self.token).update(relay=None)
-            self._relays().filter(token=self.token).delete()
+        self._hold.leave()
         self._forget()
-
-    # The relay's own row
-
-    def _join(self) -> None:
-        # A token is never used again, or an old opinion of ours could come true. Nor
-        # does anybody need to wait for the end of a lease that we gave up ourselves.
-        before, self.token = self.token, uuid4()
-        self._relays().filter(
-            Q(token=before) | Q(expires_at__lt=DatabaseNow(-FORGET_AFTER))
-        ).delete()
-        asked = self._monotonic()
-        self._relays().create(
-            token=self.token,
-            name=self.name[:255],
-            steady=self.steady,
-            length=self.length,
-            started_at=DatabaseNow(),
-            expires_at=DatabaseNow(self.length),
-        )
-        self._renewed(asked)
-        self._joined = True
-        self._look_at = 0.0
-
-    def _renew(self) -> bool:
-        asked = self._monotonic()
-        # A lease that has run out is not revived: somebody may have taken over. Nor is
-        # one that ends later than it can: the database's clock was set back.
-        renewed = (
-            self._relays()
-            .filter(
-                token=self.token,
-                expires_at__gt=DatabaseNow(),
-                expires_at__lte=DatabaseNow(self.length),
-            )
-            .update(expires_at=DatabaseNow(self.length))
-        )
-        if renewed:
-            self._renewed(asked)
-        return bool(renewed)
-
-    def _renewed(self, asked: float) -> None:
-        self._valid_until = asked + self.length
-        self._renew_at = asked + self.length / 3
 
     def _forget(self) -> None:
         self.lanes = self.leaving = frozenset()
-        self._joined = False
-        self._valid_until = self._renew_at = self._look_at = 0.0
+        self._look_at = 0.0
 
     # The lanes
 
@@ -198,7 +145,7 @@ class Leases:
             self._lanes().bulk_create(missing, ignore_conflicts=True)
             holders, others = self._read()
         live = [other for other in others if other.left > -GRACE]
-        interval = min(LOOK_INTERVAL, self.length / 4)
+        interval = min(LOOK_INTERVAL, self._hold.length / 4)
         if live:
             # So that a dead one's lanes are taken over as soon as they may be.
             soonest = min(other.left for other in live) + GRACE

@@ -16,6 +16,7 @@ from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler import conf, tracing
+from django_strangler.announcing import CALM, Announcer
 from django_strangler.brokers import Broker, make_broker
 from django_strangler.clock import since_boot
 from django_strangler.databases import (
@@ -41,7 +42,6 @@ from .sending import LIMITS, Sending, SendingLimits
 from .settling import Settling
 from .settling import Totals as Totals
 from .store import Store
-from .troubles import Trouble
 from .work import Work
 
 logger = logging.getLogger("django_strangler.outbox.relay")
@@ -99,19 +99,7 @@ class Relay:
         self._prepared: object = None  # The driver's connection that was set up.
         self._database_error: Exception | None = None
         self._fields = {"relay": self.leases.name}
-        self._database_trouble = Trouble(
-            logger,
-            over=f"The database {alias!r} is back",
-            fields=self._fields,
-            monotonic=monotonic,
-        )
-        self._broker_trouble = Trouble(
-            logger,
-            over="The broker takes events again",
-            after=1.0,  # To connect takes a moment.
-            fields=self._fields,
-            monotonic=monotonic,
-        )
+        self._announcer = Announcer(logger, monotonic=monotonic)
 
     @property
     def totals(self) -> Totals:
@@ -315,26 +303,45 @@ class Relay:
             self._database_failed(error)
         else:
             self._database_error = None
-            self._database_trouble.is_away()
+            self._announcer.over(
+                "database",
+                "The database %r is back",
+                self.connection.alias,
+                calm=CALM,
+                extra=self._fields,
+            )
 
     def _database_failed(self, error: Exception) -> None:
         self._database_error = error
-        self._database_trouble.comes(
-            f"The database {self.connection.alias!r} failed; the relay waits for it "
-            f"and loses nothing: {error}"
+        count = self._announcer.once(
+            "database",
+            "The database %r failed; the relay waits for it and loses nothing: %s",
+            self.connection.alias,
+            error,
+            extra=self._fields,
         )
         # Whatever was being done with them: they are read again.
         self.backlog.forget_unsent()
         if not is_transient(error):
             self.connection.close()
-        count = self._database_trouble.count
         self.stop.wait(backoff(count, first=0.05, most=DATABASE_PAUSE))
 
     def _report_broker(self) -> None:
         if trouble := self.broker.trouble:
-            self._broker_trouble.comes(f"Events wait in the outbox: {trouble}")
+            self._announcer.once(
+                "broker",
+                "Events wait in the outbox: %s",
+                trouble,
+                after=1.0,  # To connect takes a moment.
+                extra=self._fields,
+            )
         else:
-            self._broker_trouble.is_away()
+            self._announcer.over(
+                "broker",
+                "The broker takes events again",
+                calm=CALM,
+                extra=self._fields,
+            )
 
 
 def drain_once(alias: str | None = None) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django_strangler import signals
+from django_strangler.announcing import CALM, Announcer
 from django_strangler.brokers import Kind, Outcome, Outgoing
 from django_strangler.brokers.patterns import matches
 from django_strangler.logs import fields
@@ -21,7 +22,6 @@ from django_strangler.logs import fields
 from .backoff import backoff
 from .held import LOST_PROBE, UNROUTABLE
 from .models import OutboxEvent
-from .troubles import Trouble
 from .work import Work
 
 logger = logging.getLogger("django_strangler.outbox.relay")
@@ -56,12 +56,7 @@ class Settling:
         self._settings, self._clock = work.settings, work.clock
         self._oldest_unmarked: float | None = None
         self._misses: dict[str | int, int] = {}  # In a row, by key or row.
-        self._back_pressure = Trouble(
-            logger,
-            over="No event is held back any more",
-            fields={"relay": work.leases.name},
-            monotonic=work.clock,
-        )
+        self._announcer = Announcer(logger, monotonic=work.clock)
 
     def settle(self, outcomes: Iterable[Outcome]) -> bool:
         """Act on what the broker reported."""
@@ -90,7 +85,12 @@ class Settling:
             # If the database fails in here, what is left is read and sent again.
             self._settle_troubled(troubled)
         elif landed:
-            self._back_pressure.is_away()
+            self._announcer.over(
+                "back pressure",
+                "No event is held back any more",
+                calm=CALM,
+                extra={"relay": self._leases.name},
+            )
         if backlog.confirmed and self._oldest_unmarked is None:
             self._oldest_unmarked = self._clock()
         return landed
@@ -212,9 +212,13 @@ class Settling:
         self._held.forget(event.type, event.row, self._clock(), pause=LOST_PROBE)
         self._backlog.hold(event, self._clock() + pause, is_due=True)
         if count > 1:
-            self._back_pressure.comes(
-                f"The broker does not take some events, of type {event.type!r} for "
-                f"one; they are sent again and again: {outcome.reason}"
+            self._announcer.once(
+                "back pressure",
+                "The broker does not take some events, of type %r for one; they are "
+                "sent again and again: %s",
+                event.type,
+                outcome.reason,
+                extra={"relay": self._leases.name},
             )
 
     def _retry(

@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 
 import django_strangler
+from django_strangler.announcing import Limits
 from django_strangler.brokers import Kind
 from django_strangler.exceptions import StranglerError
 from django_strangler.inbox.subscribers import Subscriber
-from django_strangler.logs import KINDS, MOST, WITHIN, Sieve, fields
+from django_strangler.logs import fields
 from tests.inbox.conftest import registry
 from tests.relay.conftest import far
 from tests.relay.factories import make_relay, publish
 
 __all__ = ["far", "registry"]
 
+MOST = Limits().most
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PACKAGE = Path(django_strangler.__file__).parent
 REFERENCE = PACKAGE.parent / "docs" / "reference"
@@ -85,31 +87,6 @@ def test_a_thousand_parkings_are_a_few_lines(sqlite_db, far, caplog):
     assert relay.drain().parked == len(rows)
 
     assert len([it for it in ours(caplog) if "Parked" in it.message]) == MOST
-
-
-def test_a_sieve_counts_what_it_left_out():
-    now = [0.0]
-    sieve = Sieve(lambda: now[0])
-
-    passed = [sieve.passes("a") for _ in range(100)]
-    assert passed == [""] * MOST + [None] * (100 - MOST)
-    assert sieve.passes("b") == ""
-
-    now[0] += WITHIN
-    assert sieve.passes("a") == f" ({100 - MOST} more like it were not logged)"
-    assert sieve.passes("a") == ""
-
-
-def test_lines_of_ever_new_kinds_are_no_flood():
-    now = [0.0]
-    sieve = Sieve(lambda: now[0])
-
-    passed = [sieve.passes(f"order.{number}.created") for number in range(10_000)]
-    assert sum(each is not None for each in passed) == KINDS + MOST
-    assert sieve.passes("order.1.created") == ""
-
-    now[0] += WITHIN
-    assert sieve.passes("order.20000.created") == ""
 
 
 def test_a_subscriber_that_fails_ever_again_is_a_few_lines(

@@ -240,9 +240,12 @@ def test_a_lease_counts_from_the_asking(sqlite_db: str, clock: Clock) -> None:
 
     clock.now += 4
     with connections[sqlite_db].execute_wrapper(slow):
-        leases._renew()
+        leases._hold.renew()
 
-    assert leases._valid_until == pytest.approx(1014)
+    clock.now = 1013.9
+    assert leases.is_valid
+    clock.now = 1014.0
+    assert not leases.is_valid
 
 
 def test_what_was_lost_is_told_although_the_database_failed(

@@ -159,13 +159,13 @@ def inbox_last() -> None:
 
     from django_strangler.inbox import handling, workers
 
-    def handle(subscriber: Any, event: Any) -> bool:
+    def handle(subscriber: Any, event: Any, body: Any = None) -> bool:
         alias = handling.inbox_alias()
         with transaction.atomic(using=alias):
             subscriber.handler(event)
         try:
             with transaction.atomic(using=alias):
-                handling._insert(subscriber, event, connections[alias])
+                handling._claim(subscriber, event, body, connections[alias])
         except handling._AlreadyHandled:
             return False
         return True
@@ -180,9 +180,7 @@ def no_lease() -> None:
     from django_strangler.outbox.leases import Change, Leases
 
     def keep(self: Any) -> Change:
-        if not self._joined:
-            self._join()
-        self._renew()
+        self._hold.keep()
         before, self.lanes = self.lanes, frozenset(range(LANES))
         return Change(frozenset(), self.lanes - before)
 
