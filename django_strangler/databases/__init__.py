@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .cutting import cut
-from .impatient import READ_TIMEOUT, own_connection, share_watch
+from .impatient import READ_TIMEOUT, own_connection
 from .statements import claim_once, fetch, is_transient
 from .transactions import (
     a_test_never_commits,
@@ -21,5 +21,4 @@ __all__ = [
     "in_transaction",
     "is_transient",
     "own_connection",
-    "share_watch",
 ]

@@ -59,14 +59,6 @@ def own_connection(
         connection.settings_dict = before
 
 
-def share_watch(connection: BaseDatabaseWrapper, other: BaseDatabaseWrapper) -> None:
-    """Watch another connection of this thread as well."""
-    for wrapper in connection.execute_wrappers:
-        watch = getattr(wrapper, "__self__", None)
-        if isinstance(watch, _Watch):
-            watch.guard(other)
-
-
 class _Watch:
     """
     Cuts a connection whose server takes a statement and never answers.
@@ -78,15 +70,18 @@ class _Watch:
     def __init__(self, connection: BaseDatabaseWrapper, seconds: float) -> None:
         self._connection = connection
         self._seconds = seconds
-        # Who waits for an answer, and since when.
-        self._waiting: tuple[BaseDatabaseWrapper, float] | None = None
+        self._waiting: float | None = None  # Since when, for an answer.
         self._done = threading.Event()
         self._thread = threading.Thread(
             target=self._watch, name="strangler-database-watch", daemon=True
         )
 
     def __enter__(self) -> None:
-        self.guard(self._connection)
+        connection = self._connection
+        connection.execute_wrappers.append(self._execute)
+        # Django makes statements by itself as well.
+        for name in _BESIDE:
+            setattr(connection, name, self._watched(getattr(connection, name)))
         self._thread.start()
 
     def __exit__(self, *error: object) -> None:
@@ -95,46 +90,25 @@ class _Watch:
         for name in _BESIDE:
             delattr(self._connection, name)
 
-    def guard(self, connection: BaseDatabaseWrapper) -> None:
-        """Watch its statements, and those that Django makes by itself."""
-        connection.execute_wrappers.append(self._execute)
-        for name in _BESIDE:
-            setattr(connection, name, self._watched(connection, name))
-
-    def _watched(self, connection: BaseDatabaseWrapper, name: str) -> Any:
-        method = getattr(connection, name)
-
-        def watched() -> Any:
-            with self._waiting_for(connection):
-                return method()
+    def _watched(self, method: Callable[..., Any]) -> Any:
+        def watched(*given: Any) -> Any:
+            self._waiting = time.monotonic()
+            try:
+                return method(*given)
+            finally:
+                self._waiting = None
 
         return watched
 
-    @contextlib.contextmanager
-    def _waiting_for(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
-        self._waiting = connection, time.monotonic()
-        try:
-            yield
-        finally:
-            self._waiting = None
-
-    def _execute(
-        self,
-        execute: Callable[..., Any],
-        sql: str,
-        params: Any,
-        many: bool,
-        context: dict[str, Any],
-    ) -> Any:
-        with self._waiting_for(context["connection"]):
-            return execute(sql, params, many, context)
+    def _execute(self, execute: Callable[..., Any], *given: Any) -> Any:
+        return self._watched(execute)(*given)
 
     def _watch(self) -> None:
         while not self._done.wait(min(1.0, self._seconds / 4)):
-            connection, since = self._waiting or (None, 0.0)
-            if connection is None or time.monotonic() < since + self._seconds:
+            since = self._waiting
+            if since is None or time.monotonic() < since + self._seconds:
                 continue
             # The thread that waits for an answer sees the end of the connection; and
             # the server, if it is only slow, does not go on with what is given up.
             with contextlib.suppress(Exception):  # The driver's own: closed already.
-                cut(connection)
+                cut(self._connection)

@@ -38,7 +38,7 @@ from .encoding import encode
 from .insertion import Row
 from .lanes import lane_of
 from .models import OutboxEvent
-from .wakeup import wake_relays_after_commit
+from .notify import wake_relays_after_commit
 
 
 def publish_event(

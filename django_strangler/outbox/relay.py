@@ -33,8 +33,8 @@ from .backoff import backoff
 from .draining import Draining
 from .held import Change, Held
 from .leases import Leases, Seen
-from .listening import Wakeup
 from .models import outbox_alias
+from .notify import Listener
 from .probing import Probing
 from .reading import Reading
 from .rounds import PACE, Pace
@@ -80,7 +80,7 @@ class Relay:
         )
         self.backlog = Backlog(capacity=4 * self.settings.relay.batch_size)
         self.held = Held()
-        self.wakeup = Wakeup(self.connection, self.stop, self.settings)
+        self.listener = Listener(self.connection, self.stop, self.settings)
         self._work = work = Work(
             backlog=self.backlog,
             held=self.held,
@@ -242,7 +242,7 @@ class Relay:
 
     def _listen(self, seconds: float) -> None:
         lanes = self.leases.lanes - self.leases.leaving
-        if self.wakeup.wait(seconds, lanes):
+        if self.listener.wait(seconds, lanes):
             self._reading.wake()
 
     @contextmanager
@@ -268,7 +268,7 @@ class Relay:
             self._settling.mark(at_once=True)
             held_rows.write(self.held, self._monotonic(), using=self.connection.alias)
             self.leases.leave()
-            self.wakeup.close()
+            self.listener.close()
         except Error as error:
             if self.connection.in_atomic_block:
                 raise

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_strangler.brokers import Kind, memory
 from django_strangler.exceptions import BrokerUnreachable, InsideTransaction
-from django_strangler.outbox import draining, listening
+from django_strangler.outbox import draining
 from django_strangler.outbox.relay import Relay
 from tests.relay.factories import make_relay, pending, publish, rows_sent
 from tests.waiting import wait_for
@@ -170,9 +170,8 @@ def test_a_thousand_events_take_ten_statements_at_most(
 
 
 def test_an_idle_relay_asks_three_times_a_second_at_most(
-    postgresql_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
+    postgresql_db: str, far: memory.MemoryExchange
 ) -> None:
-    monkeypatch.setattr(listening, "SELF_TEST", 60.0)  # It hears itself at last.
     stop = threading.Event()
     count = itertools.count()
     asked: list[str] = []
@@ -190,7 +189,7 @@ def test_an_idle_relay_asks_three_times_a_second_at_most(
     relays: list[Relay] = []
     thread = threading.Thread(target=run)
     thread.start()
-    wait_for(lambda: relays and relays[0].wakeup.is_listening)
+    wait_for(lambda: relays and relays[0].listener.is_listening)
     asked.clear()
     started = time.monotonic()
     stop.wait(6)  # What is to be shown is that little happens.
@@ -209,7 +208,7 @@ def test_an_idle_relay_without_lanes_does_not_spin(
     relay = make_relay(sqlite_db, far, steady=False)
     relay.broker.open()
     waited: list[float] = []
-    relay.wakeup.wait = lambda pause, _lanes: waited.append(pause)
+    relay.listener.wait = lambda pause, _lanes: waited.append(pause)
     relay._turn()
 
     relay._turn()

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 from django_strangler import conf
-from django_strangler.outbox import alarm, wakeup
+from django_strangler.outbox import alarm, notify
 from django_strangler.outbox.backlog import Backlog
 from django_strangler.outbox.held import Held
 from django_strangler.outbox.reading import Reading
@@ -98,7 +98,7 @@ def test_what_is_published_while_nobody_tells_is_found_whatever_a_look_costs() -
         told = world.publish()
         world.reading.wake()
         # A look that goes on until then does not show it.
-        world.go_on(wakeup.QUIET - 0.001)
+        world.go_on(notify.QUIET - 0.001)
         untold = world.publish()
 
         world.go_on(2.0)
