@@ -15,10 +15,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler.clock import now_sql, seconds_until_sql, stored
 from django_strangler.databases import fetch
+from django_strangler.holding import GRACE
 from django_strangler.inbox.consumer_row import LENGTH
 from django_strangler.inbox.models import ConsumerProcess
 from django_strangler.outbox.dialect import in_index_order
-from django_strangler.outbox.leases import GRACE
 from django_strangler.outbox.models import (
     HeldType,
     Lane,

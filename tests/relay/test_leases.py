@@ -122,10 +122,10 @@ def test_of_two_claims_one_succeeds(any_db: str, clock: Clock) -> None:
     first.keep()
     holders = dict.fromkeys(range(LANES), first.token)
     first.leave()
-    second._join()
+    second._hold.join()
     Lane.objects.using(any_db).filter(number__lt=20).update(relay=first.token)
     third = make_leases(any_db, clock)
-    third._join()
+    third._hold.join()
 
     second._claim(list(range(LANES)), holders)
     third._claim(list(range(LANES)), holders)
