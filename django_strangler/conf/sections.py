@@ -40,10 +40,16 @@ class Section(Generic[T]):
 
     def __call__(self) -> T:
         """The settings in force now."""
+        return _without_frames(self._in_force)
+
+    def _in_force(self) -> T:
         cached = in_force()
         if self.name not in cached.sections:
             given = cached.given.get(self.name, self.default)
-            cached.sections[self.name] = _parsed(self, given)
+            try:
+                cached.sections[self.name] = inside(self.name, self.parse, given)
+            except Unfit as error:
+                raise ConfigurationError(str(error)) from None
         value: T = cached.sections[self.name]
         return value
 
@@ -85,11 +91,7 @@ def forget(name: str) -> None:
 
 def current() -> Settings:
     """The core's settings in force now; ``override_settings`` is seen at once."""
-    try:
-        return in_force().core
-    except ConfigurationError as error:
-        # Error reports show the variables of each frame, here the whole dict.
-        raise error.with_traceback(None) from None
+    return _without_frames(in_force).core
 
 
 def parse(given: Any) -> Settings:
@@ -140,11 +142,12 @@ def _copied(given: Any) -> Any:
     return list(given) if isinstance(given, list) else given
 
 
-def _parsed(section: Section[T], given: object) -> T:
+def _without_frames(read: Callable[[], T]) -> T:
+    """Error reports show the variables of each frame, and there the whole dict is."""
     try:
-        return inside(section.name, section.parse, given)
-    except Unfit as error:
-        raise ConfigurationError(str(error)) from None
+        return read()
+    except ConfigurationError as error:
+        raise error.with_traceback(None) from None
 
 
 def _check_that_it_is_known(key: object) -> None:

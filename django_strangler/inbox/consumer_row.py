@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from uuid import uuid4
 
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.models import QuerySet
@@ -43,7 +44,7 @@ class ConsumerRow(threading.Thread):
         self._source, self._queue = source, source.queue
         self._names = {each.name for each in subscribers}
         self._lines = "\n".join(sorted(map(_line, subscribers)))
-        self._row: ConsumerProcess | None = None
+        self._token = uuid4()
         self._shown = float("-inf")
         self._leaving = threading.Event()
         self._others: dict[str, tuple[str, ...]] = {}  # Patterns by name.
@@ -86,17 +87,16 @@ class ConsumerRow(threading.Thread):
     def _show(self) -> None:
         if time.monotonic() < self._shown + LENGTH / 3:
             return
-        if self._row is None:
-            self._row = self._enter()
-        else:
-            mine = self._rows().filter(token=self._row.token)
-            mine.update(expires_at=DatabaseNow(LENGTH))
+        # Entered again where it was deleted, by a restored backup say.
+        if not self._lives_until(LENGTH):
+            self._enter()
         self._others = self._read_others()
         self._shown = time.monotonic()
 
-    def _enter(self) -> ConsumerProcess:
+    def _enter(self) -> None:
         unwanted = self._unwanted()
         row = ConsumerProcess(
+            token=self._token,
             name=process_name(),
             queue=self._queue.name,
             patterns=" ".join([*self._queue.patterns, *unwanted]),
@@ -115,7 +115,6 @@ class ConsumerRow(threading.Thread):
                 pattern,
                 pattern,
             )
-        return row
 
     def _read_others(self) -> dict[str, tuple[str, ...]]:
         alive = self._of_the_queue().filter(expires_at__gt=DatabaseNow())
@@ -135,9 +134,11 @@ class ConsumerRow(threading.Thread):
         return [pattern for pattern in known if pattern not in wanted]
 
     def _expire(self) -> None:
-        if self._row is not None:
-            mine = self._rows().filter(token=self._row.token)
-            mine.update(expires_at=DatabaseNow())
+        self._lives_until(0.0)
+
+    def _lives_until(self, seconds: float) -> bool:
+        mine = self._rows().filter(token=self._token)
+        return bool(mine.update(expires_at=DatabaseNow(seconds)))
 
     def _of_the_queue(self) -> QuerySet[ConsumerProcess]:
         return self._rows().filter(queue=self._queue.name)

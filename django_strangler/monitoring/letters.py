@@ -72,14 +72,15 @@ class Look:
     def _look(
         self, look: Any, settings: conf.Settings, asked: Any, done: threading.Event
     ) -> None:
+        found = None
         try:
-            found = look(settings.broker_url, settings, asked[1])
-        except StranglerError:
-            found = None  # The doctor says why.
-        with self._lock:
-            if asked == self._asked:
-                self._counts = found
-        done.set()
+            with suppress(StranglerError):  # The doctor says why.
+                found = look(settings.broker_url, settings, asked[1])
+        finally:
+            with self._lock:
+                if asked == self._asked:
+                    self._counts = found
+            done.set()
 
 
 class Found(NamedTuple):

@@ -34,9 +34,9 @@ class Probing:
             now = work.clock()
             allowed = self._sending.allows(held[type].allowed)
             if not allowed:
+                # The others as well: the loop has more to do than to wait for each.
                 work.stop.wait(min(self._sending.pause, RATE_PAUSE))
-                sent = True
-                continue
+                return True
             events = self._oldest(type, lanes, allowed)
             if not events:
                 held.has_none(type, now)

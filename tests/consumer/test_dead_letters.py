@@ -10,7 +10,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
 
-from django_strangler import subscribe
+from django_strangler import conf, subscribe
+from django_strangler.brokers import dead_letters
 from django_strangler.exceptions import BrokerError
 from tests.waiting import wait_for
 
@@ -200,3 +201,17 @@ def test_a_letter_stays_however_often_another_program_looks_at_it(
         assert properties.message_id == id
         broker.channel.basic_nack(method.delivery_tag, requeue=True)
     wait_for(lambda: broker.depth(".dead") == 1)
+
+
+def test_a_connection_that_is_lost_in_between_is_an_error_of_ours(failing, broker):
+    settings = conf.Settings(broker_url=(broker.url,))
+    queue = dead_letters(settings, broker.queue)
+    letter = next(queue.read())
+    queue._connection.close()
+
+    for settle in (queue.requeue, queue.discard):
+        with pytest.raises(BrokerError, match="connection was lost"):
+            settle(letter)
+    queue.close()
+
+    assert wait_for(lambda: broker.depth(".dead") == 4)

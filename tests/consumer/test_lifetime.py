@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
+from types import SimpleNamespace
 
 import pika.exceptions
 import pytest
 
 from django_strangler import subscribe
+from django_strangler.brokers.base import WorkQueue
 from django_strangler.events import Event
 from django_strangler.exceptions import BrokerError
+from django_strangler.inbox.consumer_row import ConsumerRow
 from django_strangler.inbox.models import ConsumerProcess
 from tests.waiting import wait_for
 
@@ -96,6 +99,19 @@ def test_a_consumer_is_seen_in_the_database(db, broker, registry, consume):
     running.finish()
     row.refresh_from_db()
     assert ConsumerProcess.objects.using(db).count() == 1
+
+
+def test_a_consumer_whose_row_was_deleted_is_seen_again(db):
+    source = SimpleNamespace(queue=WorkQueue(name="bank", patterns=("payment.*",)))
+    row = ConsumerRow(source, [])
+    row._show()
+    ConsumerProcess.objects.using(db).all().delete()
+
+    row._shown = float("-inf")
+    row._show()
+
+    (found,) = ConsumerProcess.objects.using(db).filter(queue="bank")
+    assert found.patterns == "payment.*"
 
 
 def test_stopping_finishes_what_is_in_hand_and_returns_the_rest(

@@ -10,6 +10,7 @@ import pytest
 from django_strangler import conf
 from django_strangler.conf import sections
 from django_strangler.exceptions import ConfigurationError
+from tests.ground.test_secrets import SECRET, assert_no_secret, said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,19 @@ def test_a_secret_is_never_repeated(bank, settings, given):
     assert "cret" not in str(raised.value)
     assert "765" not in str(raised.value)
     assert "secret" not in repr(Bank(key="secret", keys=("secret",)))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"BANK": {"KEY": SECRET, "SIDE": "new"}}, {"BROKER_PASSWORD": SECRET, "X": 1}],
+)
+def test_a_secret_is_in_no_variable_of_a_frame(bank, settings, given):
+    settings.STRANGLER = given
+
+    with pytest.raises(ConfigurationError) as raised:
+        bank()
+
+    assert_no_secret(said(raised.value))
 
 
 def test_a_dict_of_tables_names_the_place_of_an_error(settings):

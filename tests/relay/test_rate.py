@@ -127,6 +127,22 @@ def test_a_type_that_opens_again_keeps_to_the_rate(
     assert 1 <= len(far.sent) <= 10
 
 
+def test_many_held_types_do_not_keep_the_loop_from_its_lease(
+    sqlite_db: str, far: memory.MemoryExchange
+) -> None:
+    relay = make_relay(sqlite_db, far, rate=1, monotonic=Clock())
+    for number in range(20):
+        relay.held.refuse(f"type.{number}", number, "nacked", "full", -100.0)
+    relay.leases.keep()
+    relay._sending._rate.spend(1)
+    waited: list[float] = []
+    relay.stop.wait = waited.append  # type: ignore[assignment, method-assign]
+
+    relay._probing.probe()
+
+    assert waited == [pytest.approx(0.1)]
+
+
 def test_a_replay_with_a_rate_pauses_between_its_batches(
     sqlite_db: str, far: memory.MemoryExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:

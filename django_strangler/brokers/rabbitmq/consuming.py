@@ -12,6 +12,7 @@ from django_strangler.brokers.base import Delivery, WorkQueue
 
 from .copy_channel import Copies, Copy
 from .declare import copies_name
+from .deliveries import delivery_of
 from .link import Loop
 
 SETTLE_INTERVAL = 0.004  # Under load, so many seconds' acks are sent together.
@@ -141,25 +142,16 @@ class Session:
     def _delivered(
         self, _channel: object, method: Any, properties: Any, body: bytes
     ) -> None:
-        headers = properties.headers or {}
-        delivery = Delivery(
+        delivery = delivery_of(
             self.number,
-            method.delivery_tag,
-            method.routing_key,
-            properties.message_id,
-            properties.type,
-            properties.correlation_id,
-            properties.timestamp,
-            headers,
-            body,
+            method,
             properties,
-            self._server,
+            body,
             is_copy=method.exchange in self._for_copies,
-            user=properties.user_id,
-            app=properties.app_id,
+            server=self._server,
         )
         if self._is_careful:
-            if not headers.get("x-delivery-count"):
+            if not delivery.headers.get("x-delivery-count"):
                 self._is_over = True  # What was in hand before has been seen.
             self._hand_over(delivery)
             if not self._queue.single_active:

@@ -70,8 +70,8 @@ class Copies:
 
     def forget(self) -> None:
         """What is not confirmed comes again, as a delivery."""
-        self._waiting = []
-        self._link.close()
+        self._waiting, self._channel, self._is_stalled = [], None, False
+        self._link.leave()
 
     def _send_waiting(self) -> None:
         if self._channel is not None and self._channel.ready:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pika
@@ -14,6 +15,7 @@ from django_strangler.exceptions import BrokerError, BrokerUnreachable
 
 from . import copies
 from .declare import copies_name, dead_name, find_exchange
+from .deliveries import delivery_of
 from .explain import explain, quieten_pika
 from .lenient import LenientConnection
 from .urls import parse_nodes
@@ -36,10 +38,12 @@ class RabbitMQDeadLetters(DeadLetterQueue):
         quieten_pika()
         self._connection = _connect(self.urls)
         copies = copies_name(name)
-        # A queue of another program has no such exchange; the default one reaches all.
-        self._exchange = "" if find_exchange(self._connection, copies)[0] else copies
-        self._channel = self._connection.channel()
-        self._channel.confirm_delivery()
+        with _explained():
+            # A queue of another program has no such exchange; the default one has all.
+            is_missing = find_exchange(self._connection, copies)[0]
+            self._exchange = "" if is_missing else copies
+            self._channel = self._connection.channel()
+            self._channel.confirm_delivery()
         self._settled = 0  # The last tag that was.
         self._held = 0  # How many were got and not settled.
 
@@ -49,7 +53,7 @@ class RabbitMQDeadLetters(DeadLetterQueue):
     ) -> dict[str, int]:
         quieten_pika()
         connection, found = _connect(urls), {}
-        try:
+        with _explained(), closing(connection):
             for name in names:
                 try:
                     queue = connection.channel().queue_declare(
@@ -58,48 +62,32 @@ class RabbitMQDeadLetters(DeadLetterQueue):
                 except pika.exceptions.ChannelClosedByBroker:
                     continue  # There is no such queue, or it may not be looked at.
                 found[name] = int(queue.method.message_count)
-        except pika.exceptions.AMQPError as error:
-            raise BrokerError(f"RabbitMQ's connection was lost: {error}.") from error
-        finally:
-            if connection.is_open:
-                connection.close()
         return found
 
     def read(self) -> Iterator[Delivery]:
-        try:
-            found = self._channel.queue_declare(self._dead, passive=True)
-            for _ in range(found.method.message_count):
-                method, properties, body = self._channel.basic_get(self._dead)
-                if method is None:
-                    return
-                self._held += 1
-                delivery = Delivery(
-                    1,
-                    method.delivery_tag,
-                    method.routing_key,
-                    properties.message_id,
-                    properties.type,
-                    properties.correlation_id,
-                    properties.timestamp,
-                    properties.headers or {},
-                    body,
-                    properties,
-                    is_copy=self._is_copy(method, properties.headers),
-                    user=properties.user_id,
-                    app=properties.app_id,
-                )
-                yield delivery
-                looked = delivery.headers.get("x-delivery-count", 0)
-                if type(looked) is not int:
-                    continue
-                if looked >= LOOKED_AT_MOST and self._settled != delivery.tag:
-                    self._send(delivery, self._dead, copies.properties(delivery, {}))
-        except pika.exceptions.ChannelClosedByBroker as error:
-            raise BrokerError(
-                f"The queue {self._dead!r} cannot be read: {error.reply_text}."
-            ) from error
-        except pika.exceptions.AMQPError as error:
-            raise BrokerError(f"RabbitMQ's connection was lost: {error}.") from error
+        with _explained():
+            try:
+                yield from self._read()
+            except pika.exceptions.ChannelClosedByBroker as error:
+                raise BrokerError(
+                    f"The queue {self._dead!r} cannot be read: {error.reply_text}."
+                ) from error
+
+    def _read(self) -> Iterator[Delivery]:
+        found = self._channel.queue_declare(self._dead, passive=True)
+        for _ in range(found.method.message_count):
+            method, properties, body = self._channel.basic_get(self._dead)
+            if method is None:
+                return
+            self._held += 1
+            is_copy = self._is_copy(method, properties.headers)
+            delivery = delivery_of(1, method, properties, body, is_copy=is_copy)
+            yield delivery
+            looked = delivery.headers.get("x-delivery-count", 0)
+            if type(looked) is not int:
+                continue
+            if looked >= LOOKED_AT_MOST and self._settled != delivery.tag:
+                self._send(delivery, self._dead, copies.properties(delivery, {}))
 
     def _is_copy(self, method: Any, headers: Any) -> bool:
         """Whether a consumer has put it there; otherwise RabbitMQ itself did."""
@@ -114,16 +102,18 @@ class RabbitMQDeadLetters(DeadLetterQueue):
 
     def requeue(self, delivery: Delivery) -> None:
         properties = copies.properties(delivery, {}, without=("strangler-failed-",))
-        self._send(delivery, self.name, properties)
+        with _explained():
+            self._send(delivery, self.name, properties)
 
     def discard(self, delivery: Delivery) -> None:
-        self._acknowledge(delivery)
+        with _explained():
+            self._acknowledge(delivery)
 
     def close(self) -> None:
-        if self._connection.is_open:
+        # One that was lost meanwhile has given back everything.
+        with suppress(pika.exceptions.AMQPError), closing(self._connection):
             if self._held and self._channel.is_open:
                 self._give_back()
-            self._connection.close()
 
     def _give_back(self) -> None:
         """The next look is to find them, so it is waited for a moment."""
@@ -154,6 +144,15 @@ class RabbitMQDeadLetters(DeadLetterQueue):
         self._channel.basic_ack(delivery.tag)
         self._settled = delivery.tag
         self._held -= 1
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What else pika raises in here, is that the connection was lost."""
+    try:
+        yield
+    except pika.exceptions.AMQPError as error:
+        raise BrokerError(f"RabbitMQ's connection was lost: {error}.") from error
 
 
 def _connect(urls: Sequence[str]) -> Any:

@@ -100,25 +100,23 @@ class _OnlyOthers(logging.Filter):
     a level to see everything.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads: set[int | None] = set()
-
     def filter(self, record: logging.LogRecord) -> bool:
         # pika looks up host names on threads that it does not name.
-        ours = record.thread in self.threads or record.funcName == "_resolve"
+        ours = hasattr(_this_thread, "is_ours") or record.funcName == "_resolve"
         error = record.exc_info[1] if record.exc_info else None
         foreseen = (OSError, pika.exceptions.AMQPError, type(None))
         wanted = logging.getLogger("pika").level != logging.NOTSET
         return not ours or wanted or not isinstance(error, foreseen)
 
 
+# Not by number: when a thread has ended, another program's may get its number.
+_this_thread = threading.local()
 _filter = _OnlyOthers()
 
 
 def quieten_pika() -> None:
     """From now on, for the thread that calls this."""
-    _filter.threads.add(threading.get_ident())
+    _this_thread.is_ours = True
     # A logger's filters are not asked for its children's records.
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "pika":

@@ -161,13 +161,17 @@ class Link:
         if self.connection is not None:
             part(self.connection)
 
+    def leave(self) -> None:
+        """Say goodbye and wait for no answer; ``open`` connects anew."""
+        self.is_open, self._up_since = False, None
+        self._say_goodbye()
+
     def renew(self, loss: Loss, *, politely: bool = False) -> None:
         """Give this connection up, and connect again: to the next node if there is."""
-        connection, self.connection = self.connection, None
-        if politely and connection is not None:
-            part(connection)
-            self._loop.later(FAREWELL, partial(drop, connection))
+        if politely:
+            self._say_goodbye()
         else:
+            connection, self.connection = self.connection, None
             drop(connection)
         self._ended(loss)
 
@@ -179,6 +183,12 @@ class Link:
     def prove(self) -> None:
         """It works: after the next loss, begin with the first pause."""
         self._failures = 0
+
+    def _say_goodbye(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            part(connection)
+            self._loop.later(FAREWELL, partial(drop, connection))
 
     def _connect(self) -> None:
         if not self.is_open or self.connection is not None:

@@ -9,7 +9,7 @@ import os
 import urllib.request
 from collections.abc import Collection, Iterator
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from django_strangler.brokers.base import shown_url
 from django_strangler.brokers.patterns import matches
@@ -29,14 +29,9 @@ def inspect_bindings(
     """Who takes these types, as the API at this URL, or beside the node, tells it."""
     try:
         api = _Management(node, url)
-    except ValueError:
-        # Its words may hold a part of the password.
-        yield Finding(
-            Level.UNKNOWN,
-            "Bindings cannot be seen: --management is not a URL",
-            "Write it as http://user:password@host:15672, and percent-encode what "
-            "stands in it.",
-        )
+    except BrokerError:
+        what, todo = _NO_URL
+        yield Finding(Level.UNKNOWN, f"Bindings cannot be seen: {what}", todo)
         return
     path = f"{quote(node.vhost, '')}/{quote(exchange, '')}"
     try:
@@ -89,6 +84,11 @@ def hidden_by_alternate(name: str, to: str = "") -> Finding:
     )
 
 
+_NO_URL = (
+    "--management is not a URL",
+    "Write it as http://user:password@host:15672, and percent-encode what stands in "
+    "it.",
+)
 USER, PASSWORD = "RABBITMQ_MANAGEMENT_USER", "RABBITMQ_MANAGEMENT_PASSWORD"
 
 
@@ -102,9 +102,7 @@ class _Management:
             scheme, port = ("https", 15671) if options else ("http", 15672)
             host = f"[{node.host}]" if ":" in node.host else node.host
             url = f"{scheme}://{host}:{port}"
-        parts = urlsplit(url)
-        if parts.port == 0 or parts.scheme not in ("http", "https"):
-            raise ValueError(url)
+        parts = _parsed(url)
         if parts.username:
             user, password = unquote(parts.username), unquote(parts.password or "")
         elif USER in os.environ:
@@ -129,6 +127,16 @@ class _Management:
                 return json.load(answer)
         except http.client.HTTPException as error:
             raise OSError(f"no HTTP: {error}") from error
+
+
+def _parsed(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.port != 0 and parts.scheme in ("http", "https"):
+            return parts
+    except ValueError:
+        pass  # Its words may hold a part of the password.
+    raise BrokerError(". ".join(_NO_URL))
 
 
 def _alternate_exchange(about: Any) -> str:

@@ -89,6 +89,7 @@ class Probes:
 
     def _down(self, loss: Loss) -> None:
         probes, self._under_way = self._under_way, []
+        self._is_blocked = False
         for probe in probes:
             if probe.channel is not None:
                 probe.channel.give_up()
