@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
-from django.utils.dateparse import parse_datetime
+from django.urls import URLPattern
 
 from django_strangler.outbox import cancelling, replay
 from django_strangler.outbox.models import OutboxEvent
 
 from . import asking, bounded
 from .bounded import Rows
+from .readonly import ReadOnlyAdmin
 
 BATCH = 1_000  # Events changed by one transaction.
 PATIENCE = 5.0  # Seconds of work for one press of the button.
@@ -39,21 +36,13 @@ class Verb(NamedTuple):
     name: str
     permission: str
     flag: int  # Of the admin's log.
-    act: Callable[[list[int], str], int]  # On these rows of this database; how many.
+    act: Callable[..., int]  # On these rows, ``using`` a database; says how many.
     facts: tuple[str, ...]
     done: str
 
 
-def _replay(rows: list[int], using: str) -> int:
+def _replay(rows: list[int], *, using: str) -> int:
     return sum(replay.replay(rows, using=using))
-
-
-def _discard(rows: list[int], using: str) -> int:
-    return replay.discard(rows, using=using)
-
-
-def _cancel(rows: list[int], using: str) -> int:
-    return cancelling.cancel_rows(rows, using=using)
 
 
 REPLAY = Verb(
@@ -71,7 +60,7 @@ DISCARD = Verb(
     "discard",
     "strangler.discard_event",
     DELETION,
-    _discard,
+    replay.discard,
     ("A discarded event is deleted. It is never delivered, and cannot be restored.",),
     "discarded",
 )
@@ -81,7 +70,7 @@ CANCEL = Verb(
     "cancel",
     "strangler.cancel_event",
     DELETION,
-    _cancel,
+    cancelling.cancel_rows,
     (
         "A delayed event that is cancelled is deleted, and never sent.",
         "One whose time has come meanwhile is sent all the same.",
@@ -106,27 +95,14 @@ class Chosen:
         return f"{' '.join(words)} event{'' if count == 1 else 's'} {self.which}"
 
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[OutboxEvent]
-else:
-    _ModelAdmin = admin.ModelAdmin
-
-
-class ReplayAndDiscard(_ModelAdmin):
+class ReplayAndDiscard(ReadOnlyAdmin):
     """Pages that ask, for events (``?event=``) or a group (``?reason=&type=``)."""
 
     actions = ("replay_selected", "discard_selected", "cancel_selected")
 
     def get_urls(self) -> list[URLPattern]:
         """One page per verb."""
-        pages = [
-            path(
-                f"{verb.name}/",
-                self.admin_site.admin_view(partial(self._page, verb=verb)),
-                name=f"strangler_outboxevent_{verb.name}",
-            )
-            for verb in (REPLAY, DISCARD, CANCEL)
-        ]
+        pages = asking.pages(self, (REPLAY, DISCARD, CANCEL), self._page)
         return [*pages, *super().get_urls()]
 
     @admin.action(description="Replay…", permissions=["replay"])
@@ -233,7 +209,7 @@ class ReplayAndDiscard(_ModelAdmin):
         is_group = not request.GET.getlist("event")
         if is_group:
             # The oldest first, as they were published, more or less.
-            rows = rows.filter(parked_at__lte=_moment(request)).reverse()
+            rows = rows.filter(parked_at__lte=asking.until(request)).reverse()
         done = self._act(request, verb, rows, alias, chosen)
         if event := chosen.event:
             if not done:
@@ -260,7 +236,7 @@ class ReplayAndDiscard(_ModelAdmin):
         while batch := list(rows.values_list("pk", "parked_at")[:BATCH]):
             # With its line in the log: neither is there without the other.
             with transaction.atomic(using=alias):
-                count = verb.act(sorted(pk for pk, _ in batch), alias)
+                count = verb.act(sorted(pk for pk, _ in batch), using=alias)
                 done += count
                 if count:
                     entry = self._log(request, verb, chosen, done, entry)
@@ -302,15 +278,6 @@ def _group(request: HttpRequest, alias: str) -> Chosen:
 
 def _none_left(chosen: Chosen) -> str:
     return f"No events {chosen.which} are parked any more."
-
-
-def _moment(request: HttpRequest) -> datetime:
-    with suppress(OverflowError, ValueError):
-        if moment := parse_datetime(request.POST.get("until", "")):
-            # SQLite compares text: a whole second is shorter as Django writes it, and
-            # so less.
-            return moment + timedelta(milliseconds=1)
-    raise BadRequest("until is not a time.")
 
 
 def _counted(rows: Rows) -> tuple[int, bool]:

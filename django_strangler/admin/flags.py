@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -16,7 +15,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import router
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
@@ -27,6 +26,7 @@ from django_strangler.feature_flags.changes import ids_of
 from django_strangler.feature_flags.models import Flag, FlagChange
 
 from . import asking
+from .readonly import ReadOnlyAdmin
 
 
 class IdsField(forms.CharField):
@@ -259,26 +259,19 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 % text,
                 messages.WARNING,
             )
-        with feature_flags.attributed_to(_user(request), form.cleaned_data["why"]):
+        with feature_flags.attributed_to(request.user, form.cleaned_data["why"]):
             super().save_model(request, obj, form, change)
 
     def delete_model(self, request: HttpRequest, obj: Flag) -> None:
-        with feature_flags.attributed_to(_user(request), "deleted in the admin"):
+        with feature_flags.attributed_to(request.user, "deleted in the admin"):
             super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Flag]) -> None:
-        with feature_flags.attributed_to(_user(request), "deleted in the admin"):
+        with feature_flags.attributed_to(request.user, "deleted in the admin"):
             super().delete_queryset(request, queryset)
 
     def get_urls(self) -> list[URLPattern]:
-        pages = [
-            path(
-                f"<path:object_id>/{switch.name}/",
-                self.admin_site.admin_view(partial(self._page, switch=switch)),
-                name=f"strangler_flag_{switch.name}",
-            )
-            for switch in VERBS
-        ]
+        pages = asking.pages(self, VERBS, self._page, at="<path:object_id>/")
         return [*pages, *super().get_urls()]
 
     def history_view(
@@ -291,39 +284,39 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         changes = asking.url(self.admin_site, "strangler_flagchange_changelist")
         return HttpResponseRedirect(f"{changes}?{urlencode({'flag': flag.name})}")
 
-    def _page(self, request: HttpRequest, object_id: str, switch: Verb) -> HttpResponse:
+    def _page(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
         """Ask once, then do it."""
         flag = self._flag(request, object_id)
-        if not self.may(switch, request, flag):
+        if not self.may(verb, request, flag):
             raise PermissionDenied
         page = asking.url(self.admin_site, "strangler_flag_change", flag.pk)
         if request.method != "POST":
             return asking.ask(
                 self.admin_site,
                 request,
-                question=switch.question.format(flag.name),
-                facts=[f"Now: {wording.shown(flag)}", switch.fact],
-                yes=switch.yes,
+                question=verb.question.format(flag.name),
+                facts=[f"Now: {wording.shown(flag)}", verb.fact],
+                yes=verb.yes,
                 back=page,
                 asks_why=True,
-                is_harmful=switch is OFF,
+                is_harmful=verb is OFF,
             )
         why = request.POST.get("why", "")
         try:
-            switch.act(flag.name, by=_user(request), why=why)
+            verb.act(flag.name, by=request.user, why=why)
         except StranglerError as error:
             # The row was written by hand; this says how it should look.
             self.message_user(request, str(error), messages.ERROR)
         else:
-            self.log_change(request, flag, f"{switch.done}: {why}"[:500])
+            self.log_change(request, flag, f"{verb.done}: {why}"[:500])
             self.message_user(
-                request, _("Flag %s: %s.") % (flag.name, switch.done), messages.SUCCESS
+                request, _("Flag %s: %s.") % (flag.name, verb.done), messages.SUCCESS
             )
         return HttpResponseRedirect(asking.dashboard(self.admin_site))
 
-    def may(self, switch: Verb, request: HttpRequest, flag: Flag | None) -> bool:
+    def may(self, verb: Verb, request: HttpRequest, flag: Flag | None) -> bool:
         """To switch off has a permission of its own; the others change the flag."""
-        if switch is OFF:
+        if verb is OFF:
             return self.may_switch_off(request, flag)
         return bool(self.has_change_permission(request, flag))
 
@@ -344,9 +337,9 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         flag: Flag | None = kwargs.get("obj")
         if flag is not None:
             context["switches"] = [
-                switch
-                for switch in VERBS
-                if switch.fits(flag) and self.may(switch, request, flag)
+                verb
+                for verb in VERBS
+                if verb.fits(flag) and self.may(verb, request, flag)
             ]
             context["subject"] = subject = request.GET.get("subject", "").strip()
             if subject:
@@ -360,27 +353,11 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return flag  # type: ignore[no-any-return]
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """What is read here, and written nowhere."""
-
-    show_facets = admin.ShowFacets.NEVER
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).using(router.db_for_write(self.model))
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    has_delete_permission = has_change_permission
-
-
 @admin.register(FlagChange)
 class FlagChangeAdmin(ReadOnlyAdmin):
     """History."""
 
+    show_facets = admin.ShowFacets.NEVER  # Each would count the whole table.
     list_display = ("at", "flag", "what", "by", "short_why")
     list_filter = ("flag",)
     search_fields = ("flag", "by", "why")
@@ -393,10 +370,6 @@ class FlagChangeAdmin(ReadOnlyAdmin):
     @admin.display(description=_("Why"))
     def short_why(self, change: FlagChange) -> str:
         return Truncator(change.why).chars(200)
-
-
-def _user(request: HttpRequest) -> Any:
-    return request.user
 
 
 def _answer(request: HttpRequest, flag: Flag, text: str) -> str:

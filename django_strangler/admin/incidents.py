@@ -14,11 +14,13 @@ from django_strangler.feature_flags import wording
 from django_strangler.feature_flags.models import Flag, Guard, Incident
 
 from . import asking
-from .flags import ReadOnlyAdmin
+from .readonly import ReadOnlyAdmin
 
 
 class SeenWithFlags(ReadOnlyAdmin):
     """A person who may see flags sees what acts on them, and what it did."""
+
+    show_facets = admin.ShowFacets.NEVER
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may_see_flags = request.user.has_perm("strangler.view_flag")

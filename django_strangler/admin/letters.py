@@ -6,18 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from django_strangler.exceptions import StranglerError
 from django_strangler.inbox.models import ConsumerProcess
@@ -25,13 +25,10 @@ from django_strangler.outbox.models import OutboxEvent
 from django_strangler.printable import how_many
 
 from . import asking
+from .readonly import ReadOnlyAdmin
 
 if TYPE_CHECKING:
     from django_strangler.inbox.dead_letters import DeadLetter
-
-    _ModelAdmin = admin.ModelAdmin[OutboxEvent]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
 READ = 1_000  # Letters that one look reads.
 PATIENCE = 5.0  # Seconds of work for one press of the button.
@@ -83,7 +80,7 @@ class Group:
         return self.reason, self.type, self.kind
 
 
-class DeadLetterPages(_ModelAdmin):
+class DeadLetterPages(ReadOnlyAdmin):
     """``letters/?queue=``, and the same with ``&act=`` for one group."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -128,7 +125,7 @@ class DeadLetterPages(_ModelAdmin):
             raise PermissionDenied
         key = tuple(request.GET.get(name, "") for name in ("reason", "type", "kind"))
         page = asking.url(self.admin_site, "strangler_outboxevent_letters")
-        back = f"{page}?{_query(queue)}"
+        back = f"{page}?{urlencode({'queue': queue})}"
         if request.method != "POST":
             groups, _more = _look(queue)
             found = [group for group in groups if group.key == key]
@@ -146,7 +143,7 @@ class DeadLetterPages(_ModelAdmin):
                 yes=f"Yes, {act.name}",
                 back=back,
                 # What became a dead letter later was not asked about.
-                hidden={"until": timezone.now().isoformat()},
+                hidden={"until": datetime.now(timezone.utc).isoformat()},
                 is_harmful=act is DISCARD,
             )
         done = self._settle(request, queue, key, act)
@@ -158,12 +155,8 @@ class DeadLetterPages(_ModelAdmin):
     def _settle(
         self, request: HttpRequest, queue: str, key: tuple[str, ...], act: Verb
     ) -> int:
-        try:
-            until = parse_datetime(request.POST.get("until", ""))
-        except ValueError:
-            until = None
-        if until is None:
-            raise BadRequest("until is not a time.")
+        # Aware, whatever USE_TZ is: so are the times that a letter tells.
+        until = asking.until(request).astimezone(timezone.utc)
         done, deadline = 0, time.monotonic() + PATIENCE
         with closing(_open(queue)) as opened:
             settle = opened.requeue if act is REQUEUE else opened.discard
@@ -216,9 +209,3 @@ def _look(queue: str) -> tuple[list[Group], bool]:
 
 def _key(letter: DeadLetter) -> tuple[str, str, str]:
     return letter.reason, letter.type, letter.kind_of_error
-
-
-def _query(queue: str) -> str:
-    from urllib.parse import urlencode
-
-    return urlencode({"queue": queue})

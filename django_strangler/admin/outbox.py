@@ -119,9 +119,7 @@ class OutboxEventAdmin(DeadLetterPages, ReplayAndDiscard):
         return LimitedList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxEvent]:
-        # Where it is written: a replica may lag behind.
-        alias = router.db_for_write(OutboxEvent)
-        return super().get_queryset(request).using(alias).defer("body")
+        return super().get_queryset(request).defer("body")
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         vendor = connections[router.db_for_write(OutboxEvent)].vendor
@@ -213,18 +211,6 @@ class OutboxEventAdmin(DeadLetterPages, ReplayAndDiscard):
         return super().has_view_permission(request, obj) or any(
             request.user.has_perm(verb.permission) for verb in (REPLAY, DISCARD, CANCEL)
         )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Events come from publish_event()."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """What happened has happened."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Rows go by prune_outbox, once they are confirmed."""
-        return False
 
 
 def _dead_letters(event: OutboxEvent) -> list[Any]:

@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html
@@ -20,14 +17,14 @@ from django_strangler.outbox import pauses
 from django_strangler.outbox.models import Pause, outbox_alias
 
 from . import asking
+from .readonly import ReadOnlyAdmin
 
 PERMISSION = "strangler.pause_relay"
 
 if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Pause]
     _ModelForm = forms.ModelForm[Pause]
 else:
-    _ModelAdmin, _ModelForm = admin.ModelAdmin, forms.ModelForm
+    _ModelForm = forms.ModelForm
 
 
 class PauseForm(_ModelForm):
@@ -49,16 +46,13 @@ class PauseForm(_ModelForm):
 
 
 @admin.register(Pause)
-class PauseAdmin(_ModelAdmin):
+class PauseAdmin(ReadOnlyAdmin):
     """All pauses, also those that have ended; one permission for both switches."""
 
     list_display = ("__str__", "switch", "since", "by", "why", "ended_at")
     list_filter = (("ended_at", admin.EmptyFieldListFilter),)
     ordering = ("-id",)
     form = PauseForm
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Pause]:
-        return super().get_queryset(request).using(outbox_alias())
 
     def get_urls(self) -> list[URLPattern]:
         page = path(
@@ -108,14 +102,7 @@ class PauseAdmin(_ModelAdmin):
             pauses.resume(
                 Pause.Scope(each.scope), each.name, by=by, using=outbox_alias()
             )
-            LogEntry(
-                user_id=str(request.user.pk),
-                content_type=ContentType.objects.get_for_model(Pause),
-                object_id=str(each.pk),
-                object_repr=str(each)[:200],
-                action_flag=CHANGE,
-                change_message=f"resume: {what}",
-            ).save()
+            self.log_change(request, each, f"resume: {what}")
         self.message_user(request, f"Relays send {what} again.")
         return HttpResponseRedirect(back)
 
@@ -127,9 +114,3 @@ class PauseAdmin(_ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Pausing takes the permission of its own, and no other will do."""
         return request.user.has_perm(PERMISSION)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """It is history."""
-        return False
-
-    has_delete_permission = has_change_permission

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
@@ -11,12 +10,13 @@ from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from django_strangler.admin import asking
 from django_strangler.admin.bounded import BoundedPaginator
+from django_strangler.admin.readonly import ReadOnlyAdmin
 
 from .models import IdempotentRequest, IdempotentRequestQuerySet
 
@@ -68,7 +68,7 @@ class OnlyUnknown(admin.SimpleListFilter):
 
 
 @admin.register(IdempotentRequest)
-class IdempotentRequestAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class IdempotentRequestAdmin(ReadOnlyAdmin):
     """Read only, but for the two verbs."""
 
     list_display = ("key", "scope", "route", "state", "status", "created_at")
@@ -110,14 +110,7 @@ class IdempotentRequestAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_urls(self) -> list[URLPattern]:
         """One page per verb."""
-        pages = [
-            path(
-                f"<int:number>/{verb.name}/",
-                self.admin_site.admin_view(partial(self._page, verb=verb)),
-                name=f"strangler_http_idempotency_idempotentrequest_{verb.name}",
-            )
-            for verb in VERBS
-        ]
+        pages = asking.pages(self, VERBS, self._page, at="<int:number>/")
         return [*pages, *super().get_urls()]
 
     def _page(self, request: HttpRequest, number: int, verb: Verb) -> HttpResponse:
@@ -159,18 +152,6 @@ class IdempotentRequestAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().has_view_permission(request, obj) or request.user.has_perm(
             PERMISSION
         )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Requests come from clients."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody edits what was answered."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A key that is deleted takes effect again."""
-        return False
 
 
 def _rows(number: int) -> IdempotentRequestQuerySet:

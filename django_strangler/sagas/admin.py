@@ -10,12 +10,13 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from django_strangler.admin import asking
 from django_strangler.admin.bounded import BoundedPaginator
+from django_strangler.admin.readonly import ReadOnlyAdmin
 from django_strangler.exceptions import StranglerError
 
 from . import resolving
@@ -86,7 +87,7 @@ class History(admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(SagaRun)
-class SagaRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class SagaRunAdmin(ReadOnlyAdmin):
     """Read only, but for the verbs."""
 
     list_display = ("name", "correlation", "state", "step", "reason", "updated_at")
@@ -114,14 +115,7 @@ class SagaRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_urls(self) -> list[URLPattern]:
         """One page per verb."""
-        pages = [
-            path(
-                f"<int:number>/{verb.name}/",
-                self.admin_site.admin_view(partial(self._page, verb=verb)),
-                name=f"strangler_sagas_sagarun_{verb.name}",
-            )
-            for verb in VERBS
-        ]
+        pages = asking.pages(self, VERBS, self._page, at="<int:number>/")
         return [*pages, *super().get_urls()]
 
     def _page(self, request: HttpRequest, number: int, verb: Verb) -> HttpResponse:
@@ -157,15 +151,3 @@ class SagaRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().has_view_permission(request, obj) or any(
             request.user.has_perm(verb.permission) for verb in VERBS
         )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Sagas are started by code."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody edits where a saga is."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A saga that is deleted leaves its steps as they are."""
-        return False

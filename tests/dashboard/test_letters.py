@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from functools import partial
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pika
@@ -11,6 +12,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
+from django_strangler import conf
 from django_strangler.clock import DatabaseNow
 from django_strangler.models import ConsumerProcess
 from django_strangler.monitoring import letters
@@ -94,6 +96,32 @@ def test_they_are_counted_explained_and_put_back(queue, handled, admin_client):
     wait_for(lambda: queue.depth() == 1)
     wait_for(lambda: queue.depth(".dead") == 1)
     assert LogEntry.objects.get().change_message.startswith("requeue: 1 dead letter")
+
+
+def test_they_are_put_back_in_a_project_without_time_zones(
+    queue, admin_client, settings
+):
+    queue.bury("0197a2f4-7a9a-7000-8000-000000000001", ERROR)
+    wait_for(lambda: queue.depth(".dead") == 1)
+    settings.USE_TZ = False
+
+    asked = admin_client.get(group(queue, "requeue"))
+    admin_client.post(group(queue, "requeue"), asked.context["hidden"])
+
+    wait_for(lambda: queue.depth() == 1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_whoever_waits_for_a_count_that_fails_is_told(monkeypatch):
+    def fail(*given):
+        raise RuntimeError("A bug.")
+
+    broker = SimpleNamespace(dead_letters=SimpleNamespace(counts=fail))
+    monkeypatch.setattr(letters, "broker_class", lambda urls: broker)
+    look = letters.Look()
+
+    assert look.counts(["bank"], conf.Settings(), patience=0.0) is None
+    wait_for(look._done.is_set)
 
 
 def test_each_act_has_its_permission(queue, staff):
