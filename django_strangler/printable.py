@@ -26,6 +26,15 @@ def printable(text: object, *, keep: str = "", most: int = 0) -> str:
     )
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be written: it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def how_many(count: int, noun: str, plural: str = "") -> str:
     """As in ``1 event`` and ``2,000 events``."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

@@ -118,9 +118,11 @@ def count(value: object) -> int:
 
 def fraction(value: object) -> float:
     """A share of a whole."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Unfit("a number from 0 to 1")
-    if not 0 <= value <= 1:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or (not 0 <= value <= 1)
+    ):
         raise Unfit("a number from 0 to 1")
     return float(value)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.db import models, router, transaction
@@ -19,7 +19,7 @@ from django_strangler.exceptions import UnknownFlag
 
 from . import ramps, rules
 from .attribution import Author, attributed_to
-from .models import Flag, FlagChange, FlagVersion
+from .models import Flag, FlagChange
 
 # One subject, a group, or many of them: a queryset, say.
 Subjects: TypeAlias = "rules.Subject | Iterable[rules.Subject]"
@@ -158,13 +158,12 @@ def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
     """
     alias = router.db_for_write(Flag)
     with transaction.atomic(using=alias), attributed_to(by, why or "rollback"):
-        FlagVersion.objects.using(alias).renew()
+        flag = Flag.objects.using(alias).locked(name)
         history = FlagChange.objects.using(alias).filter(flag=name)[:1000]
         # A line about a guard tells of no other state.
         last = next((each for each in history if each.before != each.after), None)
         if last is None:
             raise UnknownFlag(f"There is no history of a flag {name!r:.120}.")
-        flag = Flag.objects.using(alias).filter(name=name).first()
         if last.before is None:
             if flag is not None:
                 flag.delete(using=alias)
@@ -180,6 +179,13 @@ def rollback(name: str, *, by: Author = None, why: str = "") -> Flag | None:
             flag.ramp = ramp.to_json()
         flag.save(using=alias)
     return flag
+
+
+def missing(name: str) -> NoReturn:
+    """Say that there is no such flag, and how to create it."""
+    raise UnknownFlag(
+        f"There is no flag {name!r}. Create it: set_rollout({name!r}, 0)."
+    )
 
 
 def ids_of(users: Iterable[Subjects]) -> list[str]:
@@ -215,15 +221,8 @@ def _changed(
     name = rules.check_name(name)
     alias = router.db_for_write(Flag)
     with transaction.atomic(using=alias), attributed_to(by, why):
-        # The lock before the reading, or two changes at once would undo each other.
-        FlagVersion.objects.using(alias).renew()
-        rows = Flag.objects.using(alias).select_for_update()
-        flag = rows.filter(name=name).first()
+        flag = Flag.objects.using(alias).locked(name)
         if flag is None:
-            if not create:
-                raise UnknownFlag(
-                    f"There is no flag {name!r}. Create it: set_rollout({name!r}, 0)."
-                )
-            flag = Flag(name=name)
+            flag = Flag(name=name) if create else missing(name)
         yield flag
         flag.save(using=alias)

@@ -22,11 +22,12 @@ from django_strangler.clock import DatabaseNow
 from django_strangler.events import UNSET
 from django_strangler.evidence.counts import check_source
 from django_strangler.evidence.statistics import Doubt, Rule
-from django_strangler.exceptions import InvalidEvidence, InvalidGuard, UnknownFlag
+from django_strangler.exceptions import InvalidEvidence, InvalidGuard
 
 from . import alerts, ramps, rules
 from .attribution import Author, attributed_to, current
-from .models import BY_GUARD, Action, Flag, FlagChange, FlagVersion, Guard, Incident
+from .changes import missing
+from .models import BY_GUARD, Action, Flag, FlagChange, Guard, Incident
 from .own_changes import note_change
 
 DEFAULT = Rule()
@@ -109,7 +110,7 @@ def resume(name: str, *, by: Author = None, why: str = "") -> Flag:
     name = rules.check_name(name)
     alias = router.db_for_write(Flag)
     with transaction.atomic(using=alias), attributed_to(by, why or "resumed"):
-        flag = _locked(name, alias)
+        flag = Flag.objects.using(alias).locked(name) or missing(name)
         actions = {each.action for each in open_incidents(flag)}
         before = flag.state()
         if flag.ramp is None and not actions:
@@ -145,9 +146,7 @@ def trip(guard: Guard, doubt: Doubt, *, change: int | None) -> Incident | None:
         transaction.atomic(using=alias),
         attributed_to(f"{BY_GUARD}{guard.action})", f"{doubt.source}: {doubt.text}"),
     ):
-        FlagVersion.objects.using(alias).renew()
-        rows = Flag.objects.using(alias).select_for_update()
-        flag = rows.filter(name=guard.flag).first()
+        flag = Flag.objects.using(alias).locked(guard.flag)
         found = Guard.objects.using(alias).filter(pk=guard.pk).first()
         is_set = found is not None and found.at == guard.at
         history = FlagChange.objects.using(alias).filter(flag=guard.flag)
@@ -266,19 +265,9 @@ def _changing(name: str, by: Author, why: str) -> Iterator[Flag]:
     """A transaction in which a flag stays as it is, and its history gets a line."""
     alias = router.db_for_write(Flag)
     with transaction.atomic(using=alias), attributed_to(by, why):
-        flag = _locked(name, alias)
+        flag = Flag.objects.using(alias).locked(name) or missing(name)
         yield flag
         _saved(flag, flag.state())
-
-
-def _locked(name: str, alias: str) -> Flag:
-    FlagVersion.objects.using(alias).renew()
-    flag = Flag.objects.using(alias).select_for_update().filter(name=name).first()
-    if flag is None:
-        raise UnknownFlag(
-            f"There is no flag {name!r}. Create it: set_rollout({name!r}, 0)."
-        )
-    return flag
 
 
 def _checked_sources(on: Iterable[str]) -> list[str]:

@@ -65,6 +65,12 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         flags = [flag.prepare() for flag in objs]
         return super().bulk_update(flags, fields, *args, **kwargs)
 
+    def locked(self, name: str) -> Flag | None:
+        """The flag, which nobody else changes until the transaction ends."""
+        # The lock before the reading, or two changes at once would undo each other.
+        FlagVersion.objects.using(self.db).renew()
+        return self.select_for_update().filter(name=name).first()
+
     def _by_pk(self) -> Q:
         return Q(pk__in=list(self.values_list("pk", flat=True)))
 

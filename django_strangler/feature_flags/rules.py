@@ -14,6 +14,7 @@ from django_strangler.exceptions import (
     InvalidSalt,
     InvalidSubject,
 )
+from django_strangler.printable import is_unicode
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
@@ -99,7 +100,7 @@ def stored_ids(column: Any) -> frozenset[str]:
 
 def _check_id(value: Any) -> str:
     text = subject_text(value)
-    if not 0 < len(text) <= MAX_ID or "\x00" in text or not _is_unicode(text):
+    if not 0 < len(text) <= MAX_ID or "\x00" in text or not is_unicode(text):
         raise InvalidSubject(
             f"{value!r:.80} cannot be named: the id is empty, longer than {MAX_ID} "
             "characters, or no text that a database can hold."
@@ -133,11 +134,3 @@ def subject_text(user: Subject) -> str:
             "UUID), or None."
         ) from None
     return "" if pk is None else str(pk)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -28,7 +28,7 @@ from django_strangler.exceptions import StranglerError
 
 from . import guards, ramps, snapshot
 from .attribution import attributed_to
-from .models import Action, Flag, FlagChange, FlagVersion, Guard, Incident
+from .models import Action, Flag, FlagChange, Guard, Incident
 
 announcer = Announcer(logging.getLogger("django_strangler.feature_flags"))
 
@@ -166,11 +166,10 @@ def open_step(flag: Watched) -> None:
         transaction.atomic(using=alias),
         attributed_to("gated ramp", "its guards have seen enough and are well"),
     ):
-        FlagVersion.objects.using(alias).renew()
-        rows = Flag.objects.using(alias).select_for_update()
-        found = rows.filter(name=flag.name, enabled=True).first()
+        found = Flag.objects.using(alias).locked(flag.name)
         changes = FlagChange.objects.using(alias).filter(flag=flag.name)
-        if found is None or changes.values_list("pk", flat=True).first() != flag.change:
+        newest = changes.values_list("pk", flat=True).first()
+        if found is None or not found.enabled or newest != flag.change:
             return
         ramp = ramps.require(found.ramp, flag.name)
         if ramp.waiting(ramps.now()) is not None:

@@ -54,11 +54,8 @@ class Dialect:
         )
         # Under a case-insensitive or padding collation, a held key would hold its
         # look-alikes.
-        self.exact_key = (
-            f"CAST(CONVERT({self.key} USING utf8mb4) AS BINARY)"
-            if vendor == "mysql"
-            else self.key
-        )
+        exact = "CAST(CONVERT({} USING utf8mb4) AS BINARY)"
+        self._exact = exact.format if vendor == "mysql" else str
         # Or SQLite, once it has statistics, walks over every confirmed row.
         self.by_queue = f" INDEXED BY {INDEX_NAME}" if vendor == "sqlite" else ""
         # Of a part of the queue, MariaDB would walk over all, or the primary key.
@@ -108,19 +105,20 @@ class Dialect:
 
     def same_key(self, row: str, other: str) -> str:
         """Whether both have the same key, and not only look alike."""
-        same = f"{row}.{self.key} = {other}.{self.key}"
-        if self._vendor == "mysql":
-            exact = "CAST(CONVERT({}.{} USING utf8mb4) AS BINARY)"
-            same += (
-                f" AND {exact.format(row, self.key)} = {exact.format(other, self.key)}"
-            )
-        return same
+        key, same = f"{row}.{self.key}", f"{other}.{self.key}"
+        if self._vendor != "mysql":
+            return f"{key} = {same}"
+        return f"{key} = {same} AND {self._exact(key)} = {self._exact(same)}"
 
     def look_alikes(self, keys: Collection[str]) -> tuple[str, Any]:
-        """As ``among_keys``, by index: with the keys come those that look alike."""
+        """
+        A condition and its only parameter, for databases limit their number.
+
+        By index: with the keys come those that look alike.
+        """
         if self._vendor == "mysql":
             return f"{self.key} IN %s", tuple(keys)
-        return self.among_keys(keys)
+        return self._keys(keys, "IN", "= ANY")
 
     def not_types(self, types: Collection[str], row: str = "") -> str:
         """All but these types, which are the parameters."""
@@ -136,19 +134,15 @@ class Dialect:
         inner = f"{select} {order} LIMIT {10**9}"
         return f"SELECT * FROM ({inner}) p WHERE {wanted} {limit}"
 
-    def among_keys(self, keys: Collection[str]) -> tuple[str, Any]:
-        """A condition and its only parameter, for databases limit their number."""
-        return self._keys(keys, "IN", "= ANY")
-
     def not_keys(self, keys: Collection[str]) -> tuple[str, list[Any]]:
-        """All but these keys, and the parameters of that."""
+        """All but these keys, exactly, and the parameters of that."""
         if not keys:
             return "", []
         condition, param = self._keys(keys, "NOT IN", "<> ALL")
         return f" AND {condition}", [param]
 
     def _keys(self, keys: Collection[str], word: str, array: str) -> tuple[str, Any]:
-        key = self.exact_key
+        key = self._exact(self.key)
         if self._vendor == "postgresql":
             return f"{key} {array}(%s)", list(keys)
         if self._vendor == "mysql":

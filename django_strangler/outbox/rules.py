@@ -16,6 +16,7 @@ from django_strangler.exceptions import (
     InvalidType,
     shown,
 )
+from django_strangler.printable import is_unicode
 
 MAX_TEXT = 255  # AMQP's short strings, in bytes; the columns, in characters.
 MAX_HEADERS = 16 * 1024  # All of them travel in one frame.
@@ -186,10 +187,4 @@ def _check_moment(moment: datetime) -> datetime:
 
 def _is_clean(text: str) -> bool:
     """Whether every database and broker can hold this text."""
-    if "\x00" in text:
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return "\x00" not in text and is_unicode(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from django_strangler.outbox import wakeup
+from django_strangler.outbox import notify
 from django_strangler.outbox.alarm import (
     AWAKE,
     LOOK_PAUSE,
@@ -93,9 +93,9 @@ def test_after_who_told_is_quiet_a_look_is_due_whatever_was_before(
     due.alarm.wake()
     told = due.clock.now
     assert due.at <= told
-    while due.clock.now < told + wakeup.QUIET:
+    while due.clock.now < told + notify.QUIET:
         due.look(cost=cost, found=found)  # None of them shows what is untold.
-        due.clock.now = max(due.clock.now, min(due.at, told + wakeup.QUIET))
+        due.clock.now = max(due.clock.now, min(due.at, told + notify.QUIET))
 
     assert due.at <= told + TOLD
 
@@ -104,7 +104,7 @@ def test_who_goes_on_telling_is_looked_for_all_the_time(due: Due) -> None:
     looks = 0
     for _ in range(100):
         due.alarm.wake()
-        looks += due.looks_for(wakeup.QUIET)
+        looks += due.looks_for(notify.QUIET)
 
     assert looks >= 100
 

@@ -10,6 +10,7 @@ import pika
 
 from django_strangler.brokers.base import FROM_KEY, FROM_USER, Delivery
 from django_strangler.events import Header
+from django_strangler.printable import is_unicode
 
 _ROOM = 64 * 1024  # Bytes for all headers; a frame may hold twice as much.
 _LONGEST = 8 * 1024  # Characters of one; of any more, the first ones go along.
@@ -91,21 +92,13 @@ def _is_allowed(name: Any, value: Any) -> bool:
         and name.lower() not in _ADDRESSES
         and isinstance(value, (str, int, bool))
         and (isinstance(value, str) or -(2**63) <= value < 2**63)
-        and (not isinstance(value, str) or _is_text(value))
+        and (not isinstance(value, str) or is_unicode(value))
     )
 
 
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False  # Half a surrogate pair.
-    return True
-
-
 def _short(value: Any) -> str | None:
-    is_short = isinstance(value, str) and _is_text(value) and len(value.encode()) < 256
-    return value if is_short else None
+    is_text = isinstance(value, str) and is_unicode(value)
+    return value if is_text and len(value.encode()) < 256 else None
 
 
 def _seconds(value: Any) -> int | None:

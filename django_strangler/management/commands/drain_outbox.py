@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.db import connections
 
 from django_strangler import conf
 from django_strangler.brokers import broker_class
 from django_strangler.databases import own_connection
-from django_strangler.exceptions import StranglerError
 from django_strangler.management.arguments import seconds, whole_number
 from django_strangler.management.base import StranglerCommand
 from django_strangler.management.people import login
@@ -153,10 +152,7 @@ class Command(StranglerCommand):
                 self.stdout.write(f"{name or 'Everything'} {said}.")
             given = options[f"pause{of}"]
             for name in [""] if given is True else given or []:
-                try:
-                    pause(scope, name, by=login(), why=options["why"], using=alias)
-                except StranglerError as error:
-                    raise CommandError(str(error)) from error
+                pause(scope, name, by=login(), why=options["why"], using=alias)
                 self.stdout.write(f"{name or 'Everything'} is paused.")
 
     def _drain(
