@@ -33,6 +33,7 @@ from .backoff import backoff
 from .draining import Draining
 from .held import Change, Held
 from .leases import Leases, Seen
+from .marking import Marks
 from .models import outbox_alias
 from .notify import Listener
 from .probing import Probing
@@ -71,7 +72,7 @@ class Relay:
         self.on_progress: Callable[[Totals], object] = lambda totals: None
         self.connection: BaseDatabaseWrapper = connections[alias or outbox_alias()]
         self.broker = broker or make_broker(self.settings)
-        self.store = Store(self.connection)
+        self.store, self.marks = Store(self.connection), Marks(self.connection)
         self.leases = Leases(
             self.connection,
             length=self.settings.relay.lease,
@@ -94,7 +95,7 @@ class Relay:
         self._reading = Reading(work, pace)
         self._sending = Sending(work, limits)
         self._probing = Probing(work, self._sending)
-        self._settling = Settling(work)
+        self._settling = Settling(work, self.marks)
         self._monotonic = monotonic
         self._prepared: object = None  # The driver's connection that was set up.
         self._database_error: Exception | None = None
@@ -189,7 +190,7 @@ class Relay:
         if self.connection.connection is None:
             self.connection.ensure_connection()
         if self._prepared is not self.connection.connection:
-            self.store.prepare()
+            self.marks.prepare()
             self._prepared = self.connection.connection
 
     def _keep_lanes(self) -> None:

@@ -9,8 +9,8 @@ from django.db import connections
 
 from django_strangler.clock import DatabaseNow
 
+from .marking import Marks
 from .models import OutboxEvent
-from .store import Store
 
 BATCH = 1000
 
@@ -23,10 +23,10 @@ def prune(alias: str, *, older_than: float, batch: int = BATCH) -> Iterator[int]
     the index has found: no lock is held for long and no publisher waits.
     """
     connection = connections[alias]
-    store = Store(connection)
-    store.prepare()
+    marks = Marks(connection)
+    marks.prepare()
     try:
-        yield from _prune(store, older_than, batch)
+        yield from _prune(marks, older_than, batch)
     finally:
         if not connection.in_atomic_block:
             connection.close()  # It was set up for this.
@@ -44,13 +44,13 @@ def prune_parked(alias: str, *, older_than: float, batch: int = BATCH) -> Iterat
         yield old.filter(id__in=rows).delete()[0]
 
 
-def _prune(store: Store, older_than: float, batch: int) -> Iterator[int]:
-    found = store.old(older_than, batch)
+def _prune(marks: Marks, older_than: float, batch: int) -> Iterator[int]:
+    found = marks.old(older_than, batch)
     while found:
         # Asked again, for a row may have been replayed since.
-        yield store.prune([row for row, _ in found], older_than)
+        yield marks.prune([row for row, _ in found], older_than)
         if len(found) < batch:
             return
         # Not from the start again: it is full of what the last batches left dead. A
         # little before the last, because one mark gives many rows the same time.
-        found = store.old(older_than, batch, since=found[-1][1] - timedelta(seconds=1))
+        found = marks.old(older_than, batch, since=found[-1][1] - timedelta(seconds=1))

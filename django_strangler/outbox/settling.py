@@ -21,6 +21,7 @@ from django_strangler.logs import fields
 
 from .backoff import backoff
 from .held import LOST_PROBE, UNROUTABLE
+from .marking import Marks
 from .models import OutboxEvent
 from .work import Work
 
@@ -48,11 +49,11 @@ class Totals:
 class Settling:
     """Acts on what the broker reports, and marks it in batches."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, marks: Marks) -> None:
         self.totals = Totals()
         self._work = work
         self._backlog, self._held = work.backlog, work.held
-        self._store, self._leases = work.store, work.leases
+        self._marks, self._leases = marks, work.leases
         self._settings, self._clock = work.settings, work.clock
         self._oldest_unmarked: float | None = None
         self._misses: dict[str | int, int] = {}  # In a row, by key or row.
@@ -120,7 +121,7 @@ class Settling:
         ):
             return False
         events = backlog.confirmed
-        mark = self._store.confirm if self._settings.retention else self._store.delete
+        mark = self._marks.confirm if self._settings.retention else self._marks.delete
         # Kept and repeated if this raises.
         if mark(event.row for event in events) < len(events):
             # Another relay has marked some: it may have our lanes.
@@ -228,7 +229,7 @@ class Settling:
             attempts, first=1.0, most=self._settings.relay.max_backoff
         )
         asked = self._clock()
-        counted = self._store.retry(
+        counted = self._marks.retry(
             [event.row for event in events],
             error=reason,
             seconds=seconds,
@@ -244,13 +245,13 @@ class Settling:
 
     def _park(self, events: list[Outgoing], reason: str, error: str) -> None:
         rows = [event.row for event in events]
-        count = self._store.park(
+        count = self._marks.park(
             rows, reason=reason, error=error, token=self._leases.token
         )
         parked = set(rows) if count == len(rows) else set[int]()
         if not parked:
             # Some are not ours to park: another relay has their lanes, or knew better.
-            parked = self._store.parked_among(rows)
+            parked = self._marks.parked_among(rows)
             self._leases.look_again()
         for event in events:
             self._misses.pop(event.order_key or event.row, None)

@@ -32,6 +32,7 @@ from django.db import connections, transaction  # noqa: E402
 from django_strangler import conf  # noqa: E402
 from django_strangler.brokers import memory  # noqa: E402
 from django_strangler.events import Event  # noqa: E402
+from django_strangler.outbox.marking import Marks  # noqa: E402
 from django_strangler.outbox.publishing import (  # noqa: E402
     publish_event,
     publish_events,
@@ -150,12 +151,12 @@ def drain(alias: str, **options: Any) -> float:
 
 def bare_loop(alias: str) -> float:
     """The same statements and nothing else: no order, no broker, no lease."""
-    store = Store(connections[alias])
-    store.prepare()
+    store, marks = Store(connections[alias]), Marks(connections[alias])
+    marks.prepare()
     started, done = time.perf_counter(), 0
     while rows := [due.event.row for due in store.read(Reach(range(32)), 2000)]:
         for start in range(0, len(rows), 500):
-            store.confirm(rows[start : start + 500])
+            marks.confirm(rows[start : start + 500])
         done += len(rows)
     return done / (time.perf_counter() - started)
 

@@ -214,7 +214,7 @@ def test_an_event_that_was_confirmed_is_no_more_parked(
     far.fail(Kind.RETURNED)
     relay.broker.open()
     relay.step()
-    relay.store.confirm([row])
+    relay.marks.confirm([row])
 
     far.release_outcomes(list)
     relay._settling.settle(relay.broker.outcomes(0))

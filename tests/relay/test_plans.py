@@ -35,8 +35,8 @@ def test_a_mark_goes_by_primary_key_whatever_the_statistics_say(
 
     with connection.execute_wrapper(explain):
         relay = make_relay(alias, far)
-        relay.store.confirm(rows)
-        relay.store.retry(rows, error="", seconds=1, token=relay.leases.token)
+        relay.marks.confirm(rows)
+        relay.marks.retry(rows, error="", seconds=1, token=relay.leases.token)
 
     assert plans
     assert not [plan for plan in plans if "strangler_outbox_queue" in plan]

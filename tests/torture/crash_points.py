@@ -23,8 +23,8 @@ RELAY = {
     "between-sends": ("outbox.sending:Sending._hand_over", "after", 2),
     "before-a-confirm-is-settled": ("outbox.settling:Settling.settle", "before", 5),
     "after-the-last-confirm": ("outbox.relay:Relay._wait_for_confirms", "after", 1),
-    "before-marking": ("outbox.store:Store.confirm", "before", 2),
-    "after-marking": ("outbox.store:Store.confirm", "after", 2),
+    "before-marking": ("outbox.marking:Marks.confirm", "before", 2),
+    "after-marking": ("outbox.marking:Marks.confirm", "after", 2),
     "while-giving-lanes-back": ("outbox.leases:Leases.leave", "before", 1),
     "after-giving-lanes-back": ("outbox.leases:Leases.leave", "after", 1),
 }

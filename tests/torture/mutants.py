@@ -109,12 +109,13 @@ def cursor() -> None:
 @mutant("marks-first", "kill a relay", "kill RabbitMQ", "no network to RabbitMQ")
 def marks_first() -> None:
     """Events are marked when they are sent, before they are confirmed."""
+    from django_strangler.outbox.marking import Marks
     from django_strangler.outbox.sending import Sending
 
     send = Sending._hand_over
 
     def mark_and_send(self: Any, events: Any, **options: Any) -> None:
-        self._work.store.confirm([event.row for event in events])
+        Marks(self._work.store.connection).confirm(event.row for event in events)
         send(self, events, **options)
 
     Sending._hand_over = mark_and_send  # type: ignore[method-assign]
@@ -123,7 +124,7 @@ def marks_first() -> None:
 @mutant("no-token", "a relay wakes up with returns of long ago")
 def no_token() -> None:
     """A relay parks without the lease's token: whoever has the lane by now."""
-    from django_strangler.outbox.store import Store
+    from django_strangler.outbox.marking import Marks
 
     def opinion(self: Any, assignments: str, params: Any, rows: Any, token: Any) -> int:
         return int(
@@ -135,7 +136,7 @@ def no_token() -> None:
             )
         )
 
-    Store._opinion = opinion  # type: ignore[method-assign]
+    Marks._opinion = opinion  # type: ignore[method-assign]
 
 
 @mutant("no-multiple", "kill a relay")
