@@ -192,7 +192,7 @@ def make_sender(monkeypatch):
 
 def test_an_early_look_ends_as_soon_as_the_channel_confirms_anything(make_sender):
     sender = make_sender()
-    sender._main = main = SimpleNamespace(ready=True)
+    sender._channels.main = main = SimpleNamespace(ready=True)
     sender._lateness.begin([STUCK, FINE], early=True)
 
     sender.ended(main, [FINE], [Outcome(FINE.row, Kind.CONFIRMED)])

@@ -73,6 +73,11 @@ class Lateness:
         self.is_on = self.is_early = False
         self._number += 1
 
+    def abandon(self) -> None:
+        """It has been found without a look: what waits for it goes on."""
+        self.call_off()
+        self._on_nothing()
+
     def _probed(
         self, number: int, event: Outgoing, outcome: Outcome, refusal: Refusal | None
     ) -> None:

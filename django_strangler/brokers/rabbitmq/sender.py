@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -15,7 +14,7 @@ from django_strangler import tracing
 from django_strangler.brokers.base import Cause, Kind, Outcome, Outgoing
 from django_strangler.conf import Settings
 
-from .confirms import LISTENS, TICKS
+from .channels import Channels
 from .culprit import NODE_FAULTS, Blame, Refusal, Verdict
 from .declare import Exchange
 from .event_channel import ChannelUser, EventChannel
@@ -23,6 +22,7 @@ from .explain import Diary
 from .hunt import Hunt
 from .lateness import Lateness, Settled
 from .link import Link, Loop, Loss, Pauses
+from .patience import Patience
 from .probes import Probe, Probes
 from .refusals import Refusals
 from .urls import Node
@@ -84,9 +84,7 @@ class Sender:
         # Another node is the better witness.
         self._probes = Probes(self._loop, [*nodes[1:], nodes[0]], self._open_channel)
         self._producer: tracing.Producer | None = None
-        self._main: EventChannel | None = None
-        self._next: EventChannel | None = None  # Takes the main one's place.
-        self._replaced: list[EventChannel] = []  # With confirms still to come.
+        self._channels = Channels()
         self._unproven = False  # There was trouble; being connected proves nothing.
         self._proved_at = float("-inf")
         self._too_large = float("inf")
@@ -99,14 +97,22 @@ class Sender:
             found=self._renew_without,
             nothing=self._pump,
         )
-        self._looked_early = False  # Since something was last confirmed.
+        self._patience = Patience(
+            self._loop,
+            self._link,
+            self._channels,
+            silence=limits.silence,
+            hunt=self._hunt,
+            lateness=self._lateness,
+            is_blocked=lambda: bool(self.blocked),
+        )
 
     # From other threads.
 
     @property
     def is_ready(self) -> bool:
         """Whether events can be sent now."""
-        main = self._main
+        main = self._channels.main
         return main is not None and main.ready and not self.blocked
 
     def start(self) -> None:
@@ -132,9 +138,8 @@ class Sender:
         connection.add_on_connection_unblocked_callback(self._was_unblocked)
         node = self._link.node
         self._producer = tracing.producer(self._settings.exchange, node.host, node.port)
-        self._loop.later(node.confirm_timeout / TICKS, partial(self._tick, connection))
-        self._listen(connection)
-        self._main = self._open_channel(connection, self)
+        self._patience.begin(connection)
+        self._channels.main = self._open_channel(connection, self)
 
     def _down(self, loss: Loss) -> None:
         """Nothing can be sent; what is under way is unknown, or under suspicion."""
@@ -142,10 +147,8 @@ class Sender:
             self._diary.trouble(loss.what, loss.todo)
         self.trouble, self.blocked = loss.what, ""
         self._lateness.call_off()
-        channels, self._main, self._next = self._channels, None, None
-        self._replaced = []
+        events = self._channels.give_up()
         self._turn()
-        events = [event for channel in channels for event in channel.give_up()]
         if loss.code in NODE_FAULTS:
             self._suspect(events, Refusal(loss.code, loss.text))
         else:
@@ -160,20 +163,15 @@ class Sender:
                 "It takes nothing until it has memory and disk again; events wait.",
             )
             self._turn()
-            self._be_patient()
+            self._channels.be_patient()
 
     def _was_unblocked(self, connection: object, _frame: object) -> None:
         if connection is self._link.connection:
             self.blocked = ""
-            self._be_patient()
+            self._channels.be_patient()
             self._go_on()
 
     # The channels.
-
-    @property
-    def _channels(self) -> list[EventChannel]:
-        channels = (*self._replaced, self._main, self._next)
-        return [channel for channel in channels if channel is not None]
 
     def _open_channel(self, connection: Any, user: ChannelUser) -> EventChannel:
         node = self._nodes[connection.params.host, connection.params.port]
@@ -190,10 +188,8 @@ class Sender:
 
     def opened(self, channel: EventChannel) -> None:
         """Events can be published now."""
-        if channel is self._next and self._main is not None:
-            self._replaced.append(self._main)
-            self._main, self._next = channel, None
-            self._leave_replaced()
+        if channel is self._channels.next:
+            self._channels.take_next()
         self._go_on()
 
     def ended(
@@ -206,36 +202,26 @@ class Sender:
                 self._refusals.note(event.type, last)
             # A full quorum queue may refuse a channel for ever, though its limit is
             # gone (RabbitMQ 3.10); it does not refuse a new one.
-            if channel is self._main and self._next is None:
-                self._next = self._open_channel(self._link.connection, self)
+            if channel is self._channels.main and self._channels.next is None:
+                connection = self._link.connection
+                self._channels.next = self._open_channel(connection, self)
         elif last.kind is not Kind.REJECTED:  # That was ours, and proves nothing.
             self._prove()
         if self._refusals:
             self._refusals.settle(events, outcomes)
-        if self._replaced:
-            self._leave_replaced()
+        self._channels.leave_replaced()
         self._report(outcomes)
-        if channel is self._main and self._lateness.is_early:
-            self._call_off()  # It was not silenced, only slow.
+        if channel is self._channels.main and self._lateness.is_early:
+            self._lateness.abandon()  # It was not silenced, only slow.
 
     def closed(
         self, channel: EventChannel, code: int, text: str, events: list[Outgoing]
     ) -> None:
         """RabbitMQ closed it, with these unconfirmed."""
         self._lateness.call_off()
-        if channel is self._next:
-            self._next = None
-        elif channel in self._replaced:
-            self._replaced.remove(channel)
-        else:
-            self._main = self._open_channel(self._link.connection, self)
+        if self._channels.forget(channel):
+            self._channels.main = self._open_channel(self._link.connection, self)
         self._suspect(events, Refusal(code, text))
-
-    def _leave_replaced(self) -> None:
-        for channel in list(self._replaced):
-            if not channel.unconfirmed:
-                self._replaced.remove(channel)
-                channel.give_up()
 
     def _go_on(self) -> None:
         if self.is_ready:
@@ -275,12 +261,13 @@ class Sender:
             except Exception:
                 # A bug, of which the log will tell: nothing stays without an outcome.
                 for event in events:
-                    self._withdraw(event)
+                    self._channels.withdraw(event)
                 self._report_lost(events, "an unexpected error; see the log")
                 raise
 
     def _send(self, events: Sequence[Outgoing], probe: bool) -> None:
-        if not self.is_ready or self._main is None:
+        main = self._channels.main
+        if not self.is_ready or main is None:
             self._report_lost(events, self.trouble or "connecting")
         elif probe:
             by_type = attrgetter("type")
@@ -291,7 +278,7 @@ class Sender:
             # Refused before, or as large as one that was too large.
             apart = [it for it in events if it.attempts or it.size >= limit]
             usual = [it for it in events if it not in apart] if apart else events
-            self._main.publish(usual)
+            main.publish(usual)
             for event in apart:
                 self._probes.send(Probe([event], self._probed))
 
@@ -313,53 +300,10 @@ class Sender:
 
     # Which type is not confirmed.
 
-    def _be_patient(self) -> None:
-        for channel in self._channels:
-            channel.be_patient()
-
-    def _tick(self, connection: Any) -> None:
-        if connection is not self._link.connection:
-            return
-        timeout = self._link.node.confirm_timeout
-        self._loop.later(timeout / TICKS, partial(self._tick, connection))
-        late = [channel.is_late() for channel in self._channels]  # Ask each of them.
-        if self.blocked or self._hunt.is_on:
-            self._be_patient()
-        elif any(late):
-            if not self._lateness.is_on or self._lateness.is_early:
-                self._lateness.begin(self._unconfirmed)
-        elif self._lateness.is_on and not self._lateness.is_early:
-            self._call_off()  # It has answered after all.
-
-    def _listen(self, connection: Any) -> None:
-        """Sooner than after the confirm timeout, if it is one queue that blocks all."""
-        if connection is not self._link.connection:
-            return
-        self._loop.later(
-            self._limits.silence / LISTENS, partial(self._listen, connection)
-        )
-        if self._main is None or not self._main.is_silent() or self.blocked:
-            self._looked_early = False
-            if self._lateness.is_early:
-                self._call_off()
-        elif not (self._looked_early or self._hunt.is_on or self._lateness.is_on):
-            self._looked_early = self._lateness.begin(self._unconfirmed, early=True)
-
-    def _call_off(self) -> None:
-        self._lateness.call_off()
-        self._pump()
-
-    @property
-    def _unconfirmed(self) -> list[Outgoing]:
-        return [it for each in self._channels for it in each.unconfirmed.values()]
-
-    def _withdraw(self, event: Outgoing) -> bool:
-        """Whether the main link had not told yet what became of it, and need not."""
-        return any(channel.withdraw(event) for channel in self._channels)
-
     def _renew_without(self, settled: Settled, ill: dict[str, Outcome]) -> None:
         """Go on without the types that are not confirmed, or with another node."""
-        self._report([told for event, told in settled if self._withdraw(event)])
+        withdraw = self._channels.withdraw
+        self._report([told for event, told in settled if withdraw(event)])
         if not ill:
             timeout = self._link.node.confirm_timeout
             what = f"{self._link.node.shown} confirmed nothing for {timeout:g} s"
@@ -369,9 +313,9 @@ class Sender:
             return
         for type, outcome in ill.items():
             self._refusals.note(type, outcome)
-        events = [event for event in self._unconfirmed if event.type in ill]
+        events = [each for each in self._channels.unconfirmed if each.type in ill]
         for event in events:
-            self._withdraw(event)
+            withdraw(event)
         self._report([ill[each.type]._replace(row=each.row) for each in events])
         what = f"{self._link.node.shown} did not confirm {', '.join([*ill][:3])}"
         self._link.renew(Loss(what, ""))
