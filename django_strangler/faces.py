@@ -2,7 +2,8 @@
 Faces: packages whose names are resolved when they are used.
 
 Django imports a package before its models may be loaded, and what a project does not
-use should not be imported at all.
+use should not be imported at all. Checkers of types read the imports beside: there,
+``as`` says that a name is for others.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any
 
 def face(
     package: str, homes: Mapping[str, str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """
-    The ``__getattr__`` and the ``__dir__`` of a package.
+    The ``__all__``, the ``__getattr__`` and the ``__dir__`` of a package.
 
     ``homes`` says in which module each name is: ``{"service": ".client"}``. A name that
     is the module's own, as in ``{"evidence": ".evidence"}``, is the module.
@@ -36,4 +37,4 @@ def face(
     def names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *homes})
 
-    return resolve, names
+    return sorted(homes), resolve, names

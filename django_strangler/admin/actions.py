@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 
@@ -77,6 +78,7 @@ CANCEL = Verb(
     ),
     "cancelled",
 )
+VERBS = (REPLAY, DISCARD, CANCEL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,45 +100,25 @@ class Chosen:
 class ReplayAndDiscard(ReadOnlyAdmin):
     """Pages that ask, for events (``?event=``) or a group (``?reason=&type=``)."""
 
-    actions = ("replay_selected", "discard_selected", "cancel_selected")
-
     def get_urls(self) -> list[URLPattern]:
         """One page per verb."""
-        pages = asking.pages(self, (REPLAY, DISCARD, CANCEL), self._page)
+        pages = asking.pages(self, VERBS, self._page)
         return [*pages, *super().get_urls()]
 
-    @admin.action(description="Replay…", permissions=["replay"])
-    def replay_selected(
-        self, request: HttpRequest, queryset: QuerySet[OutboxEvent]
-    ) -> HttpResponse:
-        """Lead to the page that asks."""
-        return self._ask_about(request, REPLAY, queryset)
-
-    @admin.action(description="Discard…", permissions=["discard"])
-    def discard_selected(
-        self, request: HttpRequest, queryset: QuerySet[OutboxEvent]
-    ) -> HttpResponse:
-        """Lead to the page that asks."""
-        return self._ask_about(request, DISCARD, queryset)
-
-    @admin.action(description="Cancel…", permissions=["cancel"])
-    def cancel_selected(
-        self, request: HttpRequest, queryset: QuerySet[OutboxEvent]
-    ) -> HttpResponse:
-        """Lead to the page that asks."""
-        return self._ask_about(request, CANCEL, queryset)
-
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm(REPLAY.permission)
-
-    def has_discard_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm(DISCARD.permission)
-
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm(CANCEL.permission)
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Each leads to the page that asks."""
+        found: dict[str, Any] = super().get_actions(request)
+        for verb in VERBS:
+            if IS_POPUP_VAR not in request.GET and request.user.has_perm(
+                verb.permission
+            ):
+                act = partial(type(self)._ask_about, verb=verb)
+                name = f"{verb.name}_selected"
+                found[name] = act, name, f"{verb.name.capitalize()}…"
+        return found
 
     def _ask_about(
-        self, request: HttpRequest, verb: Verb, rows: Rows
+        self, request: HttpRequest, rows: Rows, *, verb: Verb
     ) -> HttpResponseRedirect:
         ids = list(rows.values_list("pk", flat=True)[: SELECTED + 1])
         if len(ids) > SELECTED:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import F, Q, QuerySet
 
 from django_strangler.outbox.dialect import in_index_order
-from django_strangler.outbox.models import OutboxEvent
 
 Rows: TypeAlias = QuerySet[Any]  # Of OutboxEvent, with its verbs.
 
@@ -27,13 +26,8 @@ STATES = ("pending", "delayed", "parked", "confirmed")
 # When a row came into its state.
 SINCE = {"confirmed": "confirmed_at", "parked": "parked_at"}
 
-if TYPE_CHECKING:
-    _Paginator = Paginator[OutboxEvent]
-else:
-    _Paginator = Paginator
 
-
-class BoundedPaginator(_Paginator):
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """Counts no further than ``COUNTED``."""
 
     @cached_property

@@ -21,7 +21,7 @@ from django_strangler.outbox.models import OutboxEvent
 from django_strangler.printable import times
 
 from . import bounded
-from .actions import CANCEL, DISCARD, REPLAY, ReplayAndDiscard
+from .actions import VERBS, ReplayAndDiscard
 from .bounded import BoundedPaginator, Rows
 from .letters import DeadLetterPages
 
@@ -209,7 +209,7 @@ class OutboxEventAdmin(DeadLetterPages, ReplayAndDiscard):
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Users who may replay, discard or cancel have to find the event."""
         return super().has_view_permission(request, obj) or any(
-            request.user.has_perm(verb.permission) for verb in (REPLAY, DISCARD, CANCEL)
+            request.user.has_perm(verb.permission) for verb in VERBS
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin
@@ -21,13 +21,8 @@ from .readonly import ReadOnlyAdmin
 
 PERMISSION = "strangler.pause_relay"
 
-if TYPE_CHECKING:
-    _ModelForm = forms.ModelForm[Pause]
-else:
-    _ModelForm = forms.ModelForm
 
-
-class PauseForm(_ModelForm):
+class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
     """What to pause, checked by the same rules as the command's."""
 
     class Meta:

@@ -17,18 +17,10 @@ from .patterns import matches
 
 @dataclass(slots=True)
 class _Fault:
-    kind: Kind | None
-    reason: str
-    final: bool
+    outcome: Outcome | None
     pattern: str
     times: int | None
     accepted: bool
-    cause: Cause
-
-    def outcome(self, event: Outgoing) -> Outcome | None:
-        if self.kind is None:
-            return None
-        return Outcome(event.row, self.kind, self.reason, self.final, cause=self.cause)
 
 
 class MemoryExchange:
@@ -78,9 +70,9 @@ class MemoryExchange:
         With no kind, no outcome ever comes. ``accepted``: the event arrives all the
         same, as when only the confirm is lost. ``cause``: why it is UNKNOWN.
         """
+        outcome = kind and Outcome(0, kind, reason, final, cause)
         with self.changed:
-            fault = _Fault(kind, reason, final, pattern, times, accepted, cause)
-            self._faults.append(fault)
+            self._faults.append(_Fault(outcome, pattern, times, accepted))
 
     def mend(self, *, trouble: str = "", blocked: bool = False) -> None:
         """No more faults from now on; or, with a trouble, no broker is ready."""
@@ -124,8 +116,10 @@ class MemoryExchange:
 
     def _take(self, event: Outgoing) -> Outcome | None:
         fault = self._next_fault(event)
+        told = fault.outcome if fault else None
+        told = told and told._replace(row=event.row)
         if fault is not None and not fault.accepted:
-            return fault.outcome(event)
+            return told
         if self._bindings:
             fitting = {
                 q for q, pattern in self._bindings if matches(pattern, event.type)
@@ -136,7 +130,7 @@ class MemoryExchange:
                 self.queues[queue].append(event)
         self.sent.append(event)
         if fault is not None:
-            return fault.outcome(event)
+            return told
         return Outcome(event.row, Kind.CONFIRMED)
 
     def _next_fault(self, event: Outgoing) -> _Fault | None:

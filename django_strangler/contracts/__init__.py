@@ -7,27 +7,20 @@ from typing import TYPE_CHECKING
 from django_strangler.faces import face
 
 if TYPE_CHECKING:
-    from .declare import event, reads
-    from .events import as_events
-    from .exceptions import CannotJudge, InvalidContract, Unreadable
-    from .marks import limits, open_enum, unit
-    from .upcasters import upcast
+    from .declare import event as event
+    from .declare import reads as reads
+    from .events import as_events as as_events
+    from .exceptions import CannotJudge as CannotJudge
+    from .exceptions import InvalidContract as InvalidContract
+    from .exceptions import Unreadable as Unreadable
+    from .marks import limits as limits
+    from .marks import open_enum as open_enum
+    from .marks import unit as unit
+    from .upcasters import upcast as upcast
 
-__all__ = [
-    "CannotJudge",
-    "InvalidContract",
-    "Unreadable",
-    "as_events",
-    "event",
-    "limits",
-    "open_enum",
-    "reads",
-    "unit",
-    "upcast",
-]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = face(
+    __all__, __getattr__, __dir__ = face(
         __name__,
         {
             "CannotJudge": ".exceptions",

@@ -7,24 +7,17 @@ from typing import TYPE_CHECKING
 from django_strangler.faces import face
 
 if TYPE_CHECKING:
-    from .branches import branch
-    from .exceptions import InvalidExperiment, MismatchFound
-    from .factory import experiment
-    from .shadowing import shadow
-    from .testing import experiments_raise
+    from .branches import branch as branch
+    from .exceptions import InvalidExperiment as InvalidExperiment
+    from .exceptions import MismatchFound as MismatchFound
+    from .factory import experiment as experiment
+    from .shadowing import shadow as shadow
+    from .testing import experiments_raise as experiments_raise
 
-__all__ = [
-    "InvalidExperiment",
-    "MismatchFound",
-    "branch",
-    "experiment",
-    "experiments_raise",
-    "shadow",
-]
 
 # Django imports this package before its models may be loaded.
 if not TYPE_CHECKING:  # Or every name would pass for one of these.
-    __getattr__, __dir__ = face(
+    __all__, __getattr__, __dir__ = face(
         __name__,
         {
             "InvalidExperiment": ".exceptions",

@@ -7,59 +7,37 @@ from typing import TYPE_CHECKING
 from django_strangler.faces import face
 
 if TYPE_CHECKING:
-    from . import buckets
-    from .attribution import attributed_to
-    from .changes import (
-        disable,
-        enable,
-        exclude,
-        hold_ramp,
-        include,
-        release,
-        release_step,
-        resume_ramp,
-        rollback,
-        set_rollout,
-        start_ramp,
-    )
-    from .cohorts import Cohort, cohort
-    from .decorators import flag_required
-    from .evaluation import aevaluate, ais_enabled, counts, evaluate, is_enabled
-    from .gates import Decision
-    from .guards import remove_guard, resume, set_guard
+    from . import buckets as buckets
+    from .attribution import attributed_to as attributed_to
+    from .changes import disable as disable
+    from .changes import enable as enable
+    from .changes import exclude as exclude
+    from .changes import hold_ramp as hold_ramp
+    from .changes import include as include
+    from .changes import release as release
+    from .changes import release_step as release_step
+    from .changes import resume_ramp as resume_ramp
+    from .changes import rollback as rollback
+    from .changes import set_rollout as set_rollout
+    from .changes import start_ramp as start_ramp
+    from .cohorts import Cohort as Cohort
+    from .cohorts import cohort as cohort
+    from .decorators import flag_required as flag_required
+    from .evaluation import aevaluate as aevaluate
+    from .evaluation import ais_enabled as ais_enabled
+    from .evaluation import counts as counts
+    from .evaluation import evaluate as evaluate
+    from .evaluation import is_enabled as is_enabled
+    from .gates import Decision as Decision
+    from .guards import remove_guard as remove_guard
+    from .guards import resume as resume
+    from .guards import set_guard as set_guard
 
-__all__ = [
-    "Cohort",
-    "Decision",
-    "aevaluate",
-    "ais_enabled",
-    "attributed_to",
-    "buckets",
-    "cohort",
-    "counts",
-    "disable",
-    "enable",
-    "evaluate",
-    "exclude",
-    "flag_required",
-    "hold_ramp",
-    "include",
-    "is_enabled",
-    "release",
-    "release_step",
-    "remove_guard",
-    "resume",
-    "resume_ramp",
-    "rollback",
-    "set_guard",
-    "set_rollout",
-    "start_ramp",
-]
 
 # django.setup() loads this folder for its models, and would load opentelemetry with
 # it, in every process.
 if not TYPE_CHECKING:  # Or every name would pass for one of these.
-    __getattr__, __dir__ = face(
+    __all__, __getattr__, __dir__ = face(
         __name__,
         {
             "Cohort": ".cohorts",

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from django_strangler.faces import face
 
 if TYPE_CHECKING:
-    from .decorators import idempotent
-    from .mixins import IdempotentMixin
+    from .decorators import idempotent as idempotent
+    from .mixins import IdempotentMixin as IdempotentMixin
 
-__all__ = ["IdempotentMixin", "idempotent"]
 
 # Django imports this package before models may be loaded.
 if not TYPE_CHECKING:  # Or every name would pass for one of these.
-    __getattr__, __dir__ = face(
+    __all__, __getattr__, __dir__ = face(
         __name__,
         {
             "IdempotentMixin": ".mixins",

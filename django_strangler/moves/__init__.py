@@ -29,7 +29,7 @@ __all__ = [
 
 # These need connections and models, and declaring must not.
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = face(
+    _, __getattr__, __dir__ = face(
         __name__,
         {
             **dict.fromkeys(("Router", "atomic", "model", "reading"), ".using"),

@@ -19,6 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler import counting
 from django_strangler.clock import aware, now_sql, stored
+from django_strangler.databases import fetch
 from django_strangler.events import Event, Header
 
 from .models import OutboxEvent
@@ -117,16 +118,15 @@ def find(
     """The row with this id, as far as this connection's snapshot shows it."""
     quote = connection.ops.quote_name
     names = ", ".join(map(quote, Row._fields))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {names}, published_at FROM {quote(OutboxEvent._meta.db_table)} "
-            "WHERE event_id = %s",
-            [event_id.hex],
-        )
-        found = cursor.fetchone()
-    if found is None:
+    found = fetch(
+        connection,
+        f"SELECT {names}, published_at FROM {quote(OutboxEvent._meta.db_table)} "
+        "WHERE event_id = %s",
+        [event_id.hex],
+    )
+    if not found:
         return None
-    *values, published_at = found
+    *values, published_at = found[0]
     row = Row(*values)
     headers: Any = row.headers  # As text, from every driver that Django sets up.
     row = row._replace(event_id=event_id, headers=json.loads(headers))

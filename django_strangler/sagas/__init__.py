@@ -7,27 +7,20 @@ from typing import TYPE_CHECKING
 from django_strangler.faces import face
 
 if TYPE_CHECKING:
-    from .definitions import Saga, pivot, saga, step
-    from .exceptions import Refused
-    from .models import SagaRun
-    from .participants import Command, participant
-    from .starting import start_saga
+    from .definitions import Saga as Saga
+    from .definitions import pivot as pivot
+    from .definitions import saga as saga
+    from .definitions import step as step
+    from .exceptions import Refused as Refused
+    from .models import SagaRun as SagaRun
+    from .participants import Command as Command
+    from .participants import participant as participant
+    from .starting import start_saga as start_saga
 
-__all__ = [
-    "Command",
-    "Refused",
-    "Saga",
-    "SagaRun",
-    "participant",
-    "pivot",
-    "saga",
-    "start_saga",
-    "step",
-]
 
 # Django imports this package before its models may be loaded.
 if not TYPE_CHECKING:  # Or every name would pass for one of these.
-    __getattr__, __dir__ = face(
+    __all__, __getattr__, __dir__ = face(
         __name__,
         {
             "Command": ".participants",

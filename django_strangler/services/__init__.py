@@ -12,46 +12,28 @@ from typing import TYPE_CHECKING
 from django_strangler.faces import face
 
 if TYPE_CHECKING:
-    from .breakers import breaker
-    from .carrying import ContextMiddleware
-    from .client import Answer, service
-    from .deadline import DeadlineMiddleware, within
-    from .errors import (
-        BadAnswer,
-        CircuitOpen,
-        DeadlineExceeded,
-        FailedAnswer,
-        InvalidIdentity,
-        ServiceError,
-        TooManyInFlight,
-        UnknownService,
-        Unreachable,
-    )
-    from .identity import IdentityMiddleware, issue_identity
+    from .breakers import breaker as breaker
+    from .carrying import ContextMiddleware as ContextMiddleware
+    from .client import Answer as Answer
+    from .client import service as service
+    from .deadline import DeadlineMiddleware as DeadlineMiddleware
+    from .deadline import within as within
+    from .errors import BadAnswer as BadAnswer
+    from .errors import CircuitOpen as CircuitOpen
+    from .errors import DeadlineExceeded as DeadlineExceeded
+    from .errors import FailedAnswer as FailedAnswer
+    from .errors import InvalidIdentity as InvalidIdentity
+    from .errors import ServiceError as ServiceError
+    from .errors import TooManyInFlight as TooManyInFlight
+    from .errors import UnknownService as UnknownService
+    from .errors import Unreachable as Unreachable
+    from .identity import IdentityMiddleware as IdentityMiddleware
+    from .identity import issue_identity as issue_identity
 
-__all__ = [
-    "Answer",
-    "BadAnswer",
-    "CircuitOpen",
-    "ContextMiddleware",
-    "DeadlineExceeded",
-    "DeadlineMiddleware",
-    "FailedAnswer",
-    "IdentityMiddleware",
-    "InvalidIdentity",
-    "ServiceError",
-    "TooManyInFlight",
-    "UnknownService",
-    "Unreachable",
-    "breaker",
-    "issue_identity",
-    "service",
-    "within",
-]
 
 # A project that makes no calls need not have urllib3.
 if not TYPE_CHECKING:  # Or every name would pass for one of these.
-    __getattr__, __dir__ = face(
+    __all__, __getattr__, __dir__ = face(
         __name__,
         {
             "Answer": ".client",

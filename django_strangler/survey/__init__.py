@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from django_strangler.faces import face
 
 if TYPE_CHECKING:
-    from .couplings import Coupling, Kind
-    from .surveying import Survey, survey
+    from .couplings import Coupling as Coupling
+    from .couplings import Kind as Kind
+    from .surveying import Survey as Survey
+    from .surveying import survey as survey
 
-__all__ = ["Coupling", "Kind", "Survey", "survey"]
 
 if not TYPE_CHECKING:  # Or every name would pass for one of these.
-    __getattr__, __dir__ = face(
+    __all__, __getattr__, __dir__ = face(
         __name__,
         {
             "Coupling": ".couplings",

@@ -49,30 +49,14 @@ class Command(StranglerCommand):
             action="append",
             help="Drain this database's outbox; may be given several times.",
         )
-        parser.add_argument(
-            "--batch-size",
-            type=whole_number(),
-            metavar="EVENTS",
-            help="How many events are marked by one statement.",
-        )
-        parser.add_argument(
-            "--window",
-            type=whole_number(),
-            metavar="EVENTS",
-            help="How many events may be sent and not yet marked.",
-        )
-        parser.add_argument(
-            "--lease",
-            type=seconds(0.5),
-            metavar="SECONDS",
-            help="How long others wait before they take over from a dead relay.",
-        )
-        parser.add_argument(
-            "--rate",
-            type=whole_number(least=0),
-            metavar="EVENTS",
-            help="How many events this relay sends a second, at most; 0: no limit.",
-        )
+        events, since = "EVENTS", "SECONDS"
+        for option, kind, unit, text in (
+            ("batch-size", whole_number(), events, "Marked by one statement."),
+            ("window", whole_number(), events, "Sent and not yet marked, at most."),
+            ("lease", seconds(0.5), since, "Until others take over from a dead relay."),
+            ("rate", whole_number(0), events, "Sent a second, at most; 0: no limit."),
+        ):
+            parser.add_argument(f"--{option}", type=kind, metavar=unit, help=text)
         parser.add_argument(
             "--patience",
             type=seconds(0),
