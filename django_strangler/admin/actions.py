@@ -31,7 +31,7 @@ COUNTED = 100_000
 SELECTED = 100  # Events that are named one by one: so many fit into an address.
 
 
-class Verb(NamedTuple):
+class EventVerb(NamedTuple):
     """What can be done with events that are parked, or were confirmed."""
 
     name: str
@@ -46,7 +46,7 @@ def _replay(rows: list[int], *, using: str) -> int:
     return sum(replay.replay(rows, using=using))
 
 
-REPLAY = Verb(
+REPLAY = EventVerb(
     "replay",
     "strangler.replay_event",
     CHANGE,
@@ -57,7 +57,7 @@ REPLAY = Verb(
     ),
     "pending again",
 )
-DISCARD = Verb(
+DISCARD = EventVerb(
     "discard",
     "strangler.discard_event",
     DELETION,
@@ -67,7 +67,7 @@ DISCARD = Verb(
 )
 
 
-CANCEL = Verb(
+CANCEL = EventVerb(
     "cancel",
     "strangler.cancel_event",
     DELETION,
@@ -82,7 +82,7 @@ VERBS = (REPLAY, DISCARD, CANCEL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class Asked:
     """The events that a page is about: one, some, or a group of parked ones."""
 
     rows: Rows
@@ -118,7 +118,7 @@ class ReplayAndDiscard(ReadOnlyAdmin):
         return found
 
     def _ask_about(
-        self, request: HttpRequest, rows: Rows, *, verb: Verb
+        self, request: HttpRequest, rows: Rows, *, verb: EventVerb
     ) -> HttpResponseRedirect:
         ids = list(rows.values_list("pk", flat=True)[: SELECTED + 1])
         if len(ids) > SELECTED:
@@ -132,7 +132,7 @@ class ReplayAndDiscard(ReadOnlyAdmin):
         query = urlencode([("event", each) for each in ids[:SELECTED]])
         return HttpResponseRedirect(f"{page}?{query}")
 
-    def _page(self, request: HttpRequest, verb: Verb) -> HttpResponse:
+    def _page(self, request: HttpRequest, verb: EventVerb) -> HttpResponse:
         if not request.user.has_perm(verb.permission):
             raise PermissionDenied
         alias = router.db_for_write(OutboxEvent)
@@ -166,26 +166,31 @@ class ReplayAndDiscard(ReadOnlyAdmin):
             is_harmful=verb.flag == DELETION,
         )
 
-    def _named(self, request: HttpRequest, ids: Sequence[str]) -> Chosen:
+    def _named(self, request: HttpRequest, ids: Sequence[str]) -> Asked:
         if len(ids) == 1:
             event = self.get_object(request, ids[0])
             if event is None:
                 raise Http404
             rows = self.get_queryset(request).filter(pk=event.pk)
-            return Chosen(rows=rows, which=str(event), event=event)
+            return Asked(rows=rows, which=str(event), event=event)
         if not all(each.isdecimal() and len(each) < 19 for each in ids):
             raise Http404
         rows = self.get_queryset(request).filter(pk__in=ids[:SELECTED])
-        return Chosen(rows=rows.order_by("-id"), which="that were selected")
+        return Asked(rows=rows.order_by("-id"), which="that were selected")
 
-    def _way_back(self, chosen: Chosen) -> str:
+    def _way_back(self, chosen: Asked) -> str:
         if chosen.event:
             page = "strangler_outboxevent_change"
             return asking.url(self.admin_site, page, chosen.event.pk)
         return asking.dashboard(self.admin_site)
 
     def _do(
-        self, request: HttpRequest, verb: Verb, chosen: Chosen, alias: str, back: str
+        self,
+        request: HttpRequest,
+        verb: EventVerb,
+        chosen: Asked,
+        alias: str,
+        back: str,
     ) -> HttpResponse:
         rows = chosen.rows
         is_group = not request.GET.getlist("event")
@@ -211,7 +216,12 @@ class ReplayAndDiscard(ReadOnlyAdmin):
         return HttpResponseRedirect(request.get_full_path())
 
     def _act(
-        self, request: HttpRequest, verb: Verb, rows: Rows, alias: str, chosen: Chosen
+        self,
+        request: HttpRequest,
+        verb: EventVerb,
+        rows: Rows,
+        alias: str,
+        chosen: Asked,
     ) -> int:
         done, entry = 0, None
         deadline = time.monotonic() + PATIENCE
@@ -232,8 +242,8 @@ class ReplayAndDiscard(ReadOnlyAdmin):
     def _log(
         self,
         request: HttpRequest,
-        verb: Verb,
-        chosen: Chosen,
+        verb: EventVerb,
+        chosen: Asked,
         done: int,
         entry: LogEntry | None,
     ) -> LogEntry:
@@ -249,16 +259,16 @@ class ReplayAndDiscard(ReadOnlyAdmin):
         return entry
 
 
-def _group(request: HttpRequest, alias: str) -> Chosen:
+def _group(request: HttpRequest, alias: str) -> Asked:
     reason, type = request.GET.get("reason", ""), request.GET.get("type", "")
     if "\0" in reason + type:
         raise Http404  # PostgreSQL would not be asked about it.
     rows: Rows = OutboxEvent.objects.using(alias).parked()
     rows = bounded.ordered(rows.filter(parked_reason=reason, type=type), "parked")
-    return Chosen(rows=rows, which=f"of type {type} ({reason})")
+    return Asked(rows=rows, which=f"of type {type} ({reason})")
 
 
-def _none_left(chosen: Chosen) -> str:
+def _none_left(chosen: Asked) -> str:
     return f"No events {chosen.which} are parked any more."
 
 

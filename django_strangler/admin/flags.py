@@ -137,7 +137,7 @@ class FlagForm(forms.ModelForm):  # type: ignore[type-arg]
         return [ids.get(text, text) for text in given]
 
 
-class Verb(NamedTuple):
+class FlagVerb(NamedTuple):
     """A button of a flag's page, which asks first."""
 
     name: str
@@ -154,7 +154,7 @@ def _is_held(flag: Flag) -> bool:
     return bool(flag.ramp and flag.ramp.get("held_at"))
 
 
-OFF = Verb(
+OFF = FlagVerb(
     "off",
     "Off…",
     "Switch {} off?",
@@ -165,7 +165,7 @@ OFF = Verb(
     feature_flags.disable,
     lambda flag: flag.enabled,
 )
-ON = Verb(
+ON = FlagVerb(
     "on",
     "On…",
     "Switch {} on?",
@@ -176,7 +176,7 @@ ON = Verb(
     feature_flags.enable,
     lambda flag: not flag.enabled,
 )
-HOLD = Verb(
+HOLD = FlagVerb(
     "hold",
     "Hold the ramp…",
     "Hold the ramp of {}?",
@@ -186,7 +186,7 @@ HOLD = Verb(
     feature_flags.hold_ramp,
     lambda flag: flag.enabled and flag.ramp is not None and not _is_held(flag),
 )
-RESUME = Verb(
+RESUME = FlagVerb(
     "resume",
     "Resume…",
     "Resume {}?",
@@ -284,7 +284,9 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         changes = asking.url(self.admin_site, "strangler_flagchange_changelist")
         return HttpResponseRedirect(f"{changes}?{urlencode({'flag': flag.name})}")
 
-    def _page(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
+    def _page(
+        self, request: HttpRequest, object_id: str, verb: FlagVerb
+    ) -> HttpResponse:
         """Ask once, then do it."""
         flag = self._flag(request, object_id)
         if not self.may(verb, request, flag):
@@ -314,7 +316,7 @@ class FlagAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             )
         return HttpResponseRedirect(asking.dashboard(self.admin_site))
 
-    def may(self, verb: Verb, request: HttpRequest, flag: Flag | None) -> bool:
+    def may(self, verb: FlagVerb, request: HttpRequest, flag: Flag | None) -> bool:
         """To switch off has a permission of its own; the others change the flag."""
         if verb is OFF:
             return self.may_switch_off(request, flag)

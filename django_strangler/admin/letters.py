@@ -34,7 +34,7 @@ READ = 1_000  # Letters that one look reads.
 PATIENCE = 5.0  # Seconds of work for one press of the button.
 
 
-class Verb(NamedTuple):
+class LetterVerb(NamedTuple):
     """What can be done with dead letters."""
 
     name: str
@@ -44,7 +44,7 @@ class Verb(NamedTuple):
     done: str
 
 
-REQUEUE = Verb(
+REQUEUE = LetterVerb(
     "requeue",
     "strangler.replay_event",
     CHANGE,
@@ -54,7 +54,7 @@ REQUEUE = Verb(
     ),
     "back in the queue",
 )
-DISCARD = Verb(
+DISCARD = LetterVerb(
     "discard",
     "strangler.discard_event",
     DELETION,
@@ -153,7 +153,7 @@ class DeadLetterPages(ReadOnlyAdmin):
         return HttpResponseRedirect(back)
 
     def _settle(
-        self, request: HttpRequest, queue: str, key: tuple[str, ...], act: Verb
+        self, request: HttpRequest, queue: str, key: tuple[str, ...], act: LetterVerb
     ) -> int:
         # Aware, whatever USE_TZ is: so are the times that a letter tells.
         until = asking.until(request).astimezone(timezone.utc)
@@ -186,9 +186,9 @@ def _open(queue: str) -> Any:
 
 
 def _read(opened: Any) -> Iterator[DeadLetter]:
-    from django_strangler.inbox.dead_letters import Selection, letters
+    from django_strangler.inbox.dead_letters import LetterSelection, letters
 
-    for number, letter in enumerate(letters(opened, Selection())):
+    for number, letter in enumerate(letters(opened, LetterSelection())):
         if number >= READ:
             return
         yield letter

@@ -33,7 +33,7 @@ class Level(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Judgement:
     """One change, and whom it hurts."""
 
     level: Level
@@ -45,7 +45,7 @@ class Verdict:
     sample: Any = NOTHING  # What a reader would get, and not understand.
     todo: str = ""
 
-    def hurting(self, reader: str) -> Verdict:
+    def hurting(self, reader: str) -> Judgement:
         """The same, with one more whom it hurts; an empty name is nobody's."""
         return replace(self, hurts=tuple(sorted({*self.hurts, reader} - {""})))
 
@@ -64,11 +64,11 @@ class Judge:
         """What its known readers read."""
         return [each for each in self.needs if each.type == type]
 
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[Judgement]:
         """All of them, type by type."""
         foreign = {each.type for each in registry.readers} - {*registry.events}
         types = {*registry.events, *self.store.types(), *foreign}
-        found: list[Verdict] = []
+        found: list[Judgement] = []
         for type in sorted({*types, *(each.type for each in self.needs)}):
             if type in registry.events:
                 found += self._declared(registry.events[type])
@@ -76,7 +76,7 @@ class Judge:
                 found += self._foreign(known) if type in foreign else self._gone(known)
             elif type not in foreign:
                 found.append(
-                    Verdict(
+                    Judgement(
                         level=Level.WARN,
                         type=type,
                         rule="UNKNOWN_TYPE",
@@ -86,7 +86,7 @@ class Judge:
                 )
         return [self._weighed(each) for each in found]
 
-    def _declared(self, contract: Contract) -> Iterator[Verdict]:
+    def _declared(self, contract: Contract) -> Iterator[Judgement]:
         known = self.store.of(contract.type)
         now = planned(contract, known, _iso(registry.sunset(contract.type)))
         newest = known[-1] if known else now
@@ -95,7 +95,7 @@ class Judge:
         yield from new.values()
         yield from self._old_rows(now, [*reversed(known)], {*new}, contract)
         if any(each.key != now.key for each in known):
-            yield Verdict(
+            yield Judgement(
                 level=Level.BREAK,
                 type=now.type,
                 rule="KEY_CHANGED",
@@ -104,7 +104,7 @@ class Judge:
                 todo="Order goes by the key: keep it, or publish a new major.",
             )
         for path in sorted({*paths_of(now.schema)} & {*newest.reserved}):
-            yield Verdict(
+            yield Judgement(
                 level=Level.BREAK,
                 type=now.type,
                 rule="RESERVED_NAME_USED",
@@ -113,7 +113,7 @@ class Judge:
                 todo="It meant something else in old rows. Choose another name.",
             )
         for path in _unsafe(now.schema):
-            yield Verdict(
+            yield Judgement(
                 level=Level.WARN,
                 type=now.type,
                 rule="INT_UNSAFE_IN_JS",
@@ -121,7 +121,7 @@ class Judge:
                 todo="limits(most=2**53 - 1), or publish it as text.",
             )
         if twice := self._handles_twice(contract):
-            yield Verdict(
+            yield Judgement(
                 level=Level.WARN,
                 type=now.type,
                 rule="HANDLED_TWICE",
@@ -129,7 +129,7 @@ class Judge:
                 todo="Their patterns match both majors: let them name one.",
             )
         if now.until and now.until < self.today.isoformat():
-            yield Verdict(
+            yield Judgement(
                 level=Level.WARN,
                 type=now.type,
                 rule="SUNSET_PASSED",
@@ -139,9 +139,9 @@ class Judge:
 
     def _new_events(
         self, now: Snapshot, known: list[Snapshot], change: str
-    ) -> dict[Place, Verdict]:
+    ) -> dict[Place, Judgement]:
         """Old readers get new events: by place, the newest snapshot that breaks."""
-        found: dict[Place, Verdict] = {}
+        found: dict[Place, Judgement] = {}
         for old in known:
             for each in breaks(now.schema, old.schema):
                 label = f"{old.label} -> {now.label}"
@@ -154,10 +154,10 @@ class Judge:
 
     def _old_rows(
         self, now: Snapshot, known: list[Snapshot], told: set[Place], contract: Contract
-    ) -> Iterator[Verdict]:
+    ) -> Iterator[Judgement]:
         """New readers get old rows, replays and dead letters."""
         itself = Need(reader="", type=now.type, schema=now.schema, contract=contract)
-        found: dict[Place, Verdict] = {}
+        found: dict[Place, Judgement] = {}
         for old in known:
             for need in (itself, *self.needs_of(now.type)):
                 for each in breaks(old.schema, need.schema):
@@ -168,17 +168,17 @@ class Judge:
                     found[each.place] = first.hurting(need.reader)
         yield from found.values()
 
-    def _foreign(self, known: list[Snapshot]) -> Iterator[Verdict]:
+    def _foreign(self, known: list[Snapshot]) -> Iterator[Judgement]:
         """Judge how we read another project's event, whose snapshots lie here."""
         found = self._new_events(known[-1], [], known[-1].label)
         yield from found.values()
 
-    def _gone(self, known: list[Snapshot]) -> Iterator[Verdict]:
+    def _gone(self, known: list[Snapshot]) -> Iterator[Judgement]:
         newest = known[-1]
         wanted = self._wanted_by(newest.type)
         is_over = newest.until is not None and newest.until < self.today.isoformat()
         may_go = is_over and not wanted
-        yield Verdict(
+        yield Judgement(
             level=Level.NOTE if may_go else Level.BREAK,
             type=newest.type,
             rule="TYPE_DELETED",
@@ -208,7 +208,7 @@ class Judge:
         named = {each.name for each in subscribers.all() if type in each.patterns}
         return tuple(sorted({*named, *self._readers(type)}))
 
-    def _weighed(self, verdict: Verdict) -> Verdict:
+    def _weighed(self, verdict: Judgement) -> Judgement:
         one = self.accepted.get((verdict.type, verdict.rule, verdict.path))
         if one is None or verdict.level is Level.NOTE:
             return verdict
@@ -219,8 +219,8 @@ class Judge:
         return replace(verdict, todo=told)
 
 
-def _of_new_event(found: Break, now: Snapshot, change: str) -> Verdict:
-    return Verdict(
+def _of_new_event(found: Break, now: Snapshot, change: str) -> Judgement:
+    return Judgement(
         level=Level.BREAK if found.kind.fails_for_new_event else Level.WARN,
         type=now.type,
         rule=found.kind.of_new_event,
@@ -231,8 +231,8 @@ def _of_new_event(found: Break, now: Snapshot, change: str) -> Verdict:
     )
 
 
-def _of_old_row(found: Break, old: Snapshot, change: str) -> Verdict:
-    return Verdict(
+def _of_old_row(found: Break, old: Snapshot, change: str) -> Judgement:
+    return Judgement(
         level=Level.BREAK if found.kind.fails_for_old_row else Level.WARN,
         type=old.type,
         rule=found.kind.of_old_row,

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .fitting import Schema, types_of
-from .judging import Level, Verdict
+from .judging import Judgement, Level
 from .samples import NOTHING
 from .schema import format_of
 from .snapshots import walk
 
 
-def lines(verdict: Verdict) -> Iterator[str]:
+def lines(verdict: Judgement) -> Iterator[str]:
     """As people read it."""
     hurts = f"hurts: {', '.join(verdict.hurts)}" if verdict.hurts else ""
     parts = (verdict.type, verdict.change, verdict.path, verdict.rule, hurts)
@@ -25,7 +25,7 @@ def lines(verdict: Verdict) -> Iterator[str]:
         yield f"       -> {verdict.todo}"
 
 
-def annotation(verdict: Verdict) -> str:
+def annotation(verdict: Judgement) -> str:
     """As GitHub shows it beside a change."""
     kinds = {Level.BREAK: "error", Level.WARN: "warning", Level.NOTE: "notice"}
     title, *rest = lines(verdict)
@@ -33,7 +33,7 @@ def annotation(verdict: Verdict) -> str:
     return f"::{kinds[verdict.level]} title={' '.join(title.split()[1:])}::{text}"
 
 
-def as_json(verdict: Verdict) -> dict[str, Any]:
+def as_json(verdict: Judgement) -> dict[str, Any]:
     """As programs read it."""
     told = {**vars(verdict), "level": verdict.level.value, "hurts": [*verdict.hurts]}
     if verdict.sample is NOTHING:

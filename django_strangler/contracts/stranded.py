@@ -15,7 +15,7 @@ from django_strangler.brokers import broker_class, dead_letters
 from django_strangler.brokers.patterns import matches
 from django_strangler.events import Event, new_id
 from django_strangler.exceptions import StranglerError
-from django_strangler.inbox.dead_letters import Selection, letters
+from django_strangler.inbox.dead_letters import LetterSelection, letters
 from django_strangler.models import ConsumerProcess, OutboxEvent
 
 from .fitting import misfit
@@ -61,7 +61,7 @@ def _letters(type: str, needs: list[Need], queues: set[str]) -> Iterator[str]:
         with closing(dead_letters(settings, name)) as queue:
             found = [
                 _event(type, each.delivery)
-                for each in letters(queue, Selection(type=type))
+                for each in letters(queue, LetterSelection(type=type))
             ]
         if found:
             unread = _unread(found[:MOST], needs)

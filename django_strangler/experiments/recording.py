@@ -24,7 +24,7 @@ from . import noise
 from .comparing import Difference
 from .conf import settings
 from .models import ExperimentTotal, Mismatch
-from .running import Finding, Outcome
+from .running import CandidateOutcome, Finding
 from .samples import sample
 
 trouble = Announcer(logging.getLogger("django_strangler.experiments"))
@@ -76,7 +76,10 @@ class Recorder:
     ) -> None:
         """Count what candidates have shown; the new path's evidence comes from here."""
         for finding in findings:
-            if finding.outcome is not Outcome.REFUSED and finding.candidate != CONTROL:
+            if (
+                finding.outcome is not CandidateOutcome.REFUSED
+                and finding.candidate != CONTROL
+            ):
                 evidence.note(
                     f"experiment:{experiment}",
                     side="modern",

@@ -25,7 +25,7 @@ class Errors(enum.Enum):
     BY_MESSAGE = "message"
 
 
-class Outcome(enum.Enum):
+class CandidateOutcome(enum.Enum):
     """What became of one candidate."""
 
     MATCH = "match"
@@ -62,7 +62,7 @@ class Finding:
     """What one candidate showed beside the control."""
 
     candidate: str
-    outcome: Outcome
+    outcome: CandidateOutcome
     seconds: float
     found: Sequence[Difference] = ()
 
@@ -116,16 +116,21 @@ def judge(
     seconds = candidate.seconds
     if isinstance(candidate.error, Refused):
         refusal = Difference("/", Kind.REFUSED, None, str(candidate.error))
-        return Finding(name, Outcome.REFUSED, seconds, [refusal])
+        return Finding(name, CandidateOutcome.REFUSED, seconds, [refusal])
     if isinstance(candidate.error, TimeIsUp) or seconds > timeout:
         late = Difference("/", Kind.LATE, round(control.seconds, 3), round(seconds, 3))
-        return Finding(name, Outcome.LATE, seconds, [late])
+        return Finding(name, CandidateOutcome.LATE, seconds, [late])
     found = [
         each
         for each in _differences(control, candidate, rules)
         if not is_ignored(each.path, rules.ignore)
     ]
-    return Finding(name, Outcome.MISMATCH if found else Outcome.MATCH, seconds, found)
+    return Finding(
+        name,
+        CandidateOutcome.MISMATCH if found else CandidateOutcome.MATCH,
+        seconds,
+        found,
+    )
 
 
 def _with_plain(seconds: float, value: Any, rules: Rules) -> Seen:

@@ -27,7 +27,7 @@ from .recording import recorder
 from .registry import registry
 from .resting import Resting
 from .rules import checked_name, duration, fraction, one_of, texts
-from .running import Finding, Outcome, Rules, Seen, call, judge, read, try_out
+from .running import CandidateOutcome, Finding, Rules, Seen, call, judge, read, try_out
 
 logger = logging.getLogger("django_strangler.experiments")
 trouble = Announcer(logger)
@@ -308,7 +308,7 @@ class Experiment:
 
     def _note(self, control: Seen, finding: Finding) -> None:
         counts.candidates.add(self.name, finding.candidate, finding.outcome.value)
-        if finding.outcome is Outcome.LATE and self._resting.overran():
+        if finding.outcome is CandidateOutcome.LATE and self._resting.overran():
             counts.candidates.add(self.name, finding.candidate, "resting")
             trouble.warning(
                 self.name,

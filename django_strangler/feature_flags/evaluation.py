@@ -19,7 +19,7 @@ from .gates import (
     UNKNOWN,
     Decision,
     Reason,
-    Verdict,
+    Ruling,
 )
 from .rules import Subject, subject_text
 
@@ -91,7 +91,7 @@ def counts() -> dict[tuple[str, ...], float]:
     return decisions.values()
 
 
-def _ask(name: str, user: Subject) -> tuple[Verdict, str]:
+def _ask(name: str, user: Subject) -> tuple[Ruling, str]:
     # Always, not only when the flags have to be read again: what passes its tests must
     # not fail a second later.
     if _get_running_loop() is not None:
@@ -125,7 +125,7 @@ def _refuse_in_event_loop(name: str) -> None:
     )
 
 
-def _missing(name: str, verdict: Verdict) -> Verdict:
+def _missing(name: str, verdict: Ruling) -> Ruling:
     is_new = name not in _missed
     if is_new and len(_missed) >= MAX_UNKNOWN:
         decisions.add("others", "default")

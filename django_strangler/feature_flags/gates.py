@@ -47,7 +47,7 @@ STANDARD_REASONS: dict[Reason, str] = {
 }
 
 # On or off, why, and the place if it was needed. A plain tuple: each check makes one.
-Verdict: TypeAlias = "tuple[bool, Reason, int | None]"
+Ruling: TypeAlias = "tuple[bool, Reason, int | None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class Rules:
         asked += [inclusion] if self.included else []
         object.__setattr__(self, "gates", (*asked, percentage))
 
-    def decide(self, subject: str) -> Verdict:
+    def decide(self, subject: str) -> Ruling:
         """Ask the gates in their order; the last one always answers."""
         for gate in self.gates:
             verdict = gate(self, subject)
@@ -93,31 +93,31 @@ class Rules:
         raise AssertionError("the percentage gate always answers")
 
 
-Gate: TypeAlias = "Callable[[Rules, str], Verdict | None]"
+Gate: TypeAlias = "Callable[[Rules, str], Ruling | None]"
 
-OFF: Verdict = (False, "off", None)
-EXCLUDED: Verdict = (False, "excluded", None)
-INCLUDED: Verdict = (True, "included", None)
-ALL: Verdict = (True, "everybody", None)
-NONE: Verdict = (False, "nobody", None)
-NO_SUBJECT: Verdict = (False, "no-subject", None)
-UNKNOWN: Verdict = (False, "unknown", None)
-UNAVAILABLE: Verdict = (False, "unavailable", None)
+OFF: Ruling = (False, "off", None)
+EXCLUDED: Ruling = (False, "excluded", None)
+INCLUDED: Ruling = (True, "included", None)
+ALL: Ruling = (True, "everybody", None)
+NONE: Ruling = (False, "nobody", None)
+NO_SUBJECT: Ruling = (False, "no-subject", None)
+UNKNOWN: Ruling = (False, "unknown", None)
+UNAVAILABLE: Ruling = (False, "unavailable", None)
 
 
-def off_switch(rules: Rules, subject: str) -> Verdict | None:
+def off_switch(rules: Rules, subject: str) -> Ruling | None:
     return None if rules.enabled else OFF
 
 
-def exclusion(rules: Rules, subject: str) -> Verdict | None:
+def exclusion(rules: Rules, subject: str) -> Ruling | None:
     return EXCLUDED if subject in rules.excluded else None
 
 
-def inclusion(rules: Rules, subject: str) -> Verdict | None:
+def inclusion(rules: Rules, subject: str) -> Ruling | None:
     return INCLUDED if subject in rules.included else None
 
 
-def percentage(rules: Rules, subject: str) -> Verdict:
+def percentage(rules: Rules, subject: str) -> Ruling:
     threshold = threshold_at(rules, time.time()) if rules.steps else rules.threshold
     if threshold == EVERYBODY:
         return ALL

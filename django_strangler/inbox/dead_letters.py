@@ -59,7 +59,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class LetterSelection:
     """Which dead letters are meant; everything that is given must be true of one."""
 
     names: frozenset[str] = frozenset()
@@ -75,7 +75,7 @@ class Selection:
         )
 
 
-def letters(queue: DeadLetterQueue, selection: Selection) -> Iterator[DeadLetter]:
+def letters(queue: DeadLetterQueue, selection: LetterSelection) -> Iterator[DeadLetter]:
     """Those that are in the queue now and are meant."""
     for delivery in queue.read():
         letter = describe(delivery)
@@ -89,7 +89,7 @@ def settle(
     act: Callable[[Delivery], None],
 ) -> Iterator[DeadLetter]:
     """Requeue or discard those whose fingerprints were shown, and no others."""
-    for letter in letters(queue, Selection()):
+    for letter in letters(queue, LetterSelection()):
         if letter.fingerprint in shown:
             act(letter.delivery)
             yield letter

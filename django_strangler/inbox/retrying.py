@@ -17,7 +17,7 @@ class Failure(NamedTuple):
     error: BaseException
 
 
-class Verdict(NamedTuple):
+class Consequence(NamedTuple):
     """What comes after some subscribers have failed."""
 
     delay: float | None  # Until the next delivery; None: there is none.
@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
 
 def judge(
     failures: Iterable[Failure], *, times: int, delays: Sequence[float]
-) -> Verdict:
+) -> Consequence:
     """
     By the policy of each, ``delays`` unless it has one of its own.
 
@@ -41,7 +41,7 @@ def judge(
             again.append(wanted[times])
         else:
             given_up.append(subscriber.name)
-    return Verdict(max(again) if again else None, tuple(given_up))
+    return Consequence(max(again) if again else None, tuple(given_up))
 
 
 def is_final(subscriber: Subscriber, error: BaseException) -> bool:

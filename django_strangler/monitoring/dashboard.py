@@ -15,8 +15,8 @@ from django_strangler.outbox.models import outbox_alias
 
 from . import letters, traffic
 from .chart import Chart, draw
+from .flow import Flow, flow, span
 from .state import State, look
-from .verdict import Verdict, span, verdict
 
 SHOWN = 50  # Flags; their list has the rest.
 CHANGES = 8
@@ -27,7 +27,7 @@ class Events:
     """The outbox, and the processes that move its events."""
 
     state: State
-    verdict: Verdict
+    flow: Flow
     oldest: str
     chart: Chart
     dead_letters: Mapping[str, int] | None  # By queue; None: not known.
@@ -48,7 +48,7 @@ def events() -> Events:
     into = timedelta(seconds=now.second, microseconds=now.microsecond)
     return Events(
         state=state,
-        verdict=verdict(state, settings, dead or {}),
+        flow=flow(state, settings, dead or {}),
         oldest="none" if state.oldest_due is None else span(state.oldest_due),
         chart=draw(traffic.look(alias, into=into.total_seconds()), until=now - into),
         dead_letters=dead,

@@ -16,8 +16,8 @@ from django_strangler import conf
 from django_strangler.announcing import CALM, Announcer
 from django_strangler.outbox.models import outbox_alias
 
+from .flow import Flow, Reason, flow, unhealthy
 from .recent import recent
-from .verdict import Reason, Verdict, unhealthy, verdict
 
 logger = logging.getLogger("django_strangler.monitoring")
 
@@ -58,14 +58,14 @@ def ready(request: HttpRequest) -> JsonResponse:
     return JsonResponse(answer, status=200 if found.ready else 503)
 
 
-def _look() -> Verdict:
+def _look() -> Flow:
     try:
         state = recent(outbox_alias(), seconds=LOOK_EVERY)
     except Error as error:
         _trouble.once("database", "The database does not answer health: %s", error)
         return unhealthy(Reason("The database does not answer", "The log says why."))
     _trouble.over("database", "The database answers health again.", calm=CALM)
-    return verdict(state, conf.current())
+    return flow(state, conf.current())
 
 
 def _may_see_details(request: HttpRequest) -> bool:

@@ -16,7 +16,7 @@ from django.db import Error, router
 from django_strangler import conf, counting
 from django_strangler.brokers import broker_class, dead_letters
 from django_strangler.exceptions import StranglerError
-from django_strangler.inbox.dead_letters import Selection, letters
+from django_strangler.inbox.dead_letters import LetterSelection, letters
 from django_strangler.outbox.models import OutboxEvent
 
 from .recent import recent
@@ -115,7 +115,7 @@ def of_event(
 def _search(
     event_id: UUID, queues: list[str], settings: conf.Settings, found: list[Found]
 ) -> None:
-    chosen = Selection(names=frozenset({str(event_id)}))
+    chosen = LetterSelection(names=frozenset({str(event_id)}))
     for name in queues:
         with (
             suppress(StranglerError),  # The doctor says why.

@@ -17,7 +17,7 @@ from django_strangler.brokers.base import Outgoing
 from .rows import FOREVER, Due
 
 
-class Hold(NamedTuple):
+class KeptBack(NamedTuple):
     """A key, or a row without one, that is kept back for a while."""
 
     until: float
@@ -40,7 +40,7 @@ class Backlog:
         self._busy: dict[str, int] = {}  # Keys with an event ready or sent: its row.
         # Busy keys with more pending events than are kept here; read again when free.
         self._crowded: set[str] = set()
-        self._held: dict[str | int, Hold] = {}
+        self._held: dict[str | int, KeptBack] = {}
         self.sent: dict[int, Outgoing] = {}
         self.sent_bytes = 0
         self.confirmed: list[Outgoing] = []  # By the broker, not yet marked.
@@ -201,7 +201,7 @@ class Backlog:
     def hold(self, event: Outgoing, until: float, *, is_due: bool = False) -> None:
         """Keep it and its key back; what waits behind it is read again later."""
         self._free(event)
-        self._held[event.order_key or event.row] = Hold(until, event.lane, is_due)
+        self._held[event.order_key or event.row] = KeptBack(until, event.lane, is_due)
 
     def drop(self, event: Outgoing) -> None:
         """Forget it and what waits behind it; the table has them."""
@@ -280,7 +280,7 @@ class Backlog:
         # Its key waits with it; with too many of them, only the table knows.
         if wait < FOREVER and len(self._held) < self._held_at_most:
             held = event.order_key or event.row
-            self._held[held] = Hold(now + wait, event.lane, False)
+            self._held[held] = KeptBack(now + wait, event.lane, False)
 
     def _add_behind(self, event: Outgoing, wait: float) -> bool:
         key = event.order_key

@@ -32,7 +32,7 @@ class Change(enum.Enum):
 
 
 @dataclass(slots=True)
-class HeldType:
+class Suspension:
     """One type: since when, why, and how its probes went."""
 
     cause: str  # The value of a Cause, or UNROUTABLE.
@@ -51,7 +51,7 @@ class Held:
     """What a relay does not send. Knows no database: ``changes`` are for the table."""
 
     def __init__(self) -> None:
-        self._types: dict[str, HeldType] = {}
+        self._types: dict[str, Suspension] = {}
         self._paused: frozenset[str] = frozenset()
         self.keys: frozenset[str] = frozenset()  # Paused.
         self.everything = False  # Is paused.
@@ -61,7 +61,7 @@ class Held:
     def __contains__(self, type: object) -> bool:
         return type in self._types
 
-    def __getitem__(self, type: str) -> HeldType:
+    def __getitem__(self, type: str) -> Suspension:
         return self._types[type]
 
     @property
@@ -87,7 +87,7 @@ class Held:
         held = self._types.get(type)
         if held is None or held.parks:
             probe_at = now + backoff(1, first=FIRST_PROBE, most=LAST_PROBE)
-            self._types[type] = HeldType(cause, reason, now, probe_at)
+            self._types[type] = Suspension(cause, reason, now, probe_at)
             self.changes[type] = Change.HELD
             self._leave_out()
         elif row in held.probing:
@@ -151,7 +151,7 @@ class Held:
         else:
             held.probe_at = now + NOTHING_TO_PROBE
 
-    def _ends(self, type: str, held: HeldType, row: int, now: float) -> None:
+    def _ends(self, type: str, held: Suspension, row: int, now: float) -> None:
         held.probing.discard(row)
         if held.probing:
             return
@@ -169,7 +169,7 @@ class Held:
 
     # What the table says
 
-    def take(self, found: dict[str, HeldType], now: float) -> bool:
+    def take(self, found: dict[str, Suspension], now: float) -> bool:
         """What all relays hold, as the table has it; True if types have opened."""
         for type, theirs in list(found.items()):
             stale = NOT_PARKED if theirs.parks else NOT_PROBED

@@ -20,17 +20,16 @@ from django.db.models import Q, QuerySet
 from django_strangler.clock import seconds_until_sql, since_boot
 from django_strangler.holding import FORGET_AFTER, GRACE, Hold
 
-from .held import HeldType
+from .held import Suspension
 from .lanes import LANES
-from .models import HeldType as Held
-from .models import Lane, Pause, RelayProcess
+from .models import HeldType, Lane, Pause, RelayProcess
 
 logger = logging.getLogger("django_strangler.outbox.leases")
 
 LOOK_INTERVAL = 1.8  # Lanes that others gave back, or want, are found within 2 s.
 
 
-class Change(NamedTuple):
+class LaneChange(NamedTuple):
     """Lanes that came and went."""
 
     lost: frozenset[int]
@@ -45,10 +44,10 @@ class Other(NamedTuple):
     left: float  # Seconds until its lease runs out; what is not valid has 0 or less.
 
 
-class Seen(NamedTuple):
+class LeftOut(NamedTuple):
     """What is held, and what is paused, when the lanes were looked at."""
 
-    types: dict[str, HeldType]
+    types: dict[str, Suspension]
     paused_types: frozenset[str]
     paused_keys: frozenset[str]
     everything: bool
@@ -80,7 +79,7 @@ class Leases:
         # To be given back once they are quiet.
         self.leaving: frozenset[int] = frozenset()
         self.held_by_others = 0
-        self.seen: Seen | None = None  # By the last look; the relay takes it.
+        self.seen: LeftOut | None = None  # By the last look; the relay takes it.
         self._told = (self.token, self.lanes)  # What the caller knows of.
         self._look_at = 0.0
 
@@ -99,7 +98,7 @@ class Leases:
         """For how long ``keep`` has nothing to do."""
         return max(0.0, min(self._hold.renew_at, self._look_at) - self._monotonic())
 
-    def keep(self) -> Change:
+    def keep(self) -> LaneChange:
         """Renew what is due and look at the others now and then."""
         if not self._hold.keep():
             # Paused, or the database was away: another relay may have the lanes.
@@ -110,7 +109,7 @@ class Leases:
         self._told = (self.token, self.lanes)
         # After a lapse nothing is as it was, even where the lanes came back.
         kept = self.lanes & before if token == self.token else frozenset[int]()
-        return Change(before - kept, self.lanes - kept)
+        return LaneChange(before - kept, self.lanes - kept)
 
     def look_again(self) -> None:
         """Another relay seems to know better: look at the next opportunity."""
@@ -205,7 +204,8 @@ class Leases:
             for column in ("expires_at", "since", "probe_at")
         )
         tables = [
-            quote(model._meta.db_table) for model in (Lane, RelayProcess, Held, Pause)
+            quote(model._meta.db_table)
+            for model in (Lane, RelayProcess, HeldType, Pause)
         ]
         looked = self._monotonic()
         with self._connection.cursor() as cursor:
@@ -223,14 +223,14 @@ class Leases:
             rows = cursor.fetchall()
         holders: dict[int, UUID | None] = {}
         others = []
-        types: dict[str, HeldType] = {}
+        types: dict[str, Suspension] = {}
         paused: dict[str, set[str]] = defaultdict(set)
         for number, token, flag, length, left, tries, name, word, reason in rows:
             uuid = None if token is None else UUID(str(token))
             if number is not None:
                 holders[number] = uuid
             elif tries >= 0:
-                types[name] = HeldType(
+                types[name] = Suspension(
                     cause=word,
                     reason=reason,
                     since=looked + float(length),
@@ -246,7 +246,7 @@ class Leases:
                 others.append(
                     Other(uuid, bool(flag), float(left) if valid else -FORGET_AFTER)
                 )
-        self.seen = Seen(
+        self.seen = LeftOut(
             types,
             frozenset(paused[Pause.Scope.TYPE]),
             frozenset(paused[Pause.Scope.KEY]),

@@ -32,7 +32,7 @@ from .backlog import Backlog
 from .backoff import backoff
 from .draining import Draining
 from .held import Change, Held
-from .leases import Leases, Seen
+from .leases import Leases, LeftOut
 from .marking import Marks
 from .models import outbox_alias
 from .notify import Listener
@@ -210,7 +210,7 @@ class Relay:
             if opened:
                 self._reading.look_again()
 
-    def _take(self, seen: Seen) -> None:
+    def _take(self, seen: LeftOut) -> None:
         """Hold what other relays hold, and what people have paused."""
         held = self.held
         before = held.types, held.keys, held.everything

@@ -16,7 +16,7 @@ from django_strangler.outbox.publishing import publish_event
 from django_strangler.outbox.rules import OwnHeaders
 
 from .exceptions import InvalidSaga
-from .rules import Outcome
+from .rules import StepOutcome
 
 REPLY = "saga.reply"
 TIMEOUT = "saga.timeout"
@@ -108,7 +108,7 @@ def send(
 
 def answer(
     address: Address,
-    outcome: Outcome,
+    outcome: StepOutcome,
     *,
     using: str,
     data: JSON = None,

@@ -18,7 +18,7 @@ from django_strangler.inbox.subscribers import subscribe
 from .exceptions import InvalidSaga, Refused
 from .messages import Address, answer
 from .models import SagaAct
-from .rules import Act, Direction, Outcome, act
+from .rules import Act, Direction, StepOutcome, act
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,31 +71,31 @@ class Participant:
         if not self._claim(alias, address, direction):
             known = self._row(alias, address, direction)
         elif undoes and not self._claim(alias, address, Direction.DO, "null"):
-            was_done = Outcome(self._row(alias, address, Direction.DO).outcome)
+            was_done = StepOutcome(self._row(alias, address, Direction.DO).outcome)
         what = act(
             direction,
-            known=None if known is None else Outcome(known.outcome),
+            known=None if known is None else StepOutcome(known.outcome),
             was_done=was_done,
             must=address.must,
         )
         if what is Act.ANSWER and known is not None:
-            outcome, data = Outcome(known.outcome), known.body or {}
+            outcome, data = StepOutcome(known.outcome), known.body or {}
         elif what is Act.NULL:
-            outcome, data = Outcome.NULL, {}
+            outcome, data = StepOutcome.NULL, {}
         else:
             outcome, data = self._call(alias, address, event, direction)
         if what is not Act.ANSWER:
             rows = SagaAct.objects.using(alias).filter(op=address.op)
             rows = rows.filter(participant=self.name, direction=direction.value)
             rows.update(outcome=outcome.value, body=data)
-        if direction is Direction.DO and outcome is Outcome.NULL:
-            outcome, data = Outcome.REFUSED, {"reason": "It is undone already."}
-        reason = str(data.get("reason", "")) if outcome is Outcome.REFUSED else ""
+        if direction is Direction.DO and outcome is StepOutcome.NULL:
+            outcome, data = StepOutcome.REFUSED, {"reason": "It is undone already."}
+        reason = str(data.get("reason", "")) if outcome is StepOutcome.REFUSED else ""
         answer(address, outcome, using=alias, data=data, reason=reason)
 
     def _call(
         self, alias: str, address: Address, event: Event, direction: Direction
-    ) -> tuple[Outcome, dict[str, Any]]:
+    ) -> tuple[StepOutcome, dict[str, Any]]:
         command = Command(
             payload=event.payload,
             saga_id=address.saga,
@@ -106,16 +106,16 @@ class Participant:
         try:
             with transaction.atomic(using=alias):
                 if direction is Direction.DO:
-                    return Outcome.DONE, self._do(command) or {}
+                    return StepOutcome.DONE, self._do(command) or {}
                 if self._undo is None:
                     raise InvalidSaga(
                         f"The participant {self.name!r} is to undo {self.command!r}, "
                         "and has no function for that. Decorate one with its .undo."
                     )
                 self._undo(command)
-                return Outcome.UNDONE, {}
+                return StepOutcome.UNDONE, {}
         except Refused as refusal:
-            return Outcome.REFUSED, {"reason": str(refusal)}
+            return StepOutcome.REFUSED, {"reason": str(refusal)}
 
     def _claim(
         self, alias: str, address: Address, direction: Direction, outcome: str = ""

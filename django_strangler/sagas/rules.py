@@ -32,7 +32,7 @@ class Kind(Enum):
     RETRIABLE = "retriable"  # After the pivot: tried until it is done.
 
 
-class Outcome(Enum):
+class StepOutcome(Enum):
     """How a participant has answered."""
 
     DONE = "done"
@@ -86,21 +86,25 @@ def begin(steps: Sequence[Step]) -> Move:
 
 
 def replied(
-    steps: Sequence[Step], place: Place, turn: int, outcome: Outcome, reason: str = ""
+    steps: Sequence[Step],
+    place: Place,
+    turn: int,
+    outcome: StepOutcome,
+    reason: str = "",
 ) -> Move | None:
     """What a reply changes; None: it answers a question that is not asked any more."""
     if turn != place.turn or not place.step:
         return None
     # An answer is an answer, also to one that had stopped waiting for it.
     if place.undoing:
-        if outcome is Outcome.REFUSED:
+        if outcome is StepOutcome.REFUSED:
             return _stuck(place, reason or "The participant refused to undo it.")
-        if outcome is Outcome.DONE:
+        if outcome is StepOutcome.DONE:
             return None
         return _undo_before(steps, place, place.step)
-    if outcome is Outcome.DONE:
+    if outcome is StepOutcome.DONE:
         return _go_on(steps, place)
-    if outcome is not Outcome.REFUSED:
+    if outcome is not StepOutcome.REFUSED:
         return None
     if _step(steps, place.step).kind is Kind.RETRIABLE:
         # As after another try, or the timeout that is under way would ask again: from
@@ -230,8 +234,8 @@ class Act(Enum):
 def act(
     direction: Direction,
     *,
-    known: Outcome | None,
-    was_done: Outcome | None,
+    known: StepOutcome | None,
+    was_done: StepOutcome | None,
     must: bool = False,
 ) -> Act:
     """
@@ -242,10 +246,10 @@ def act(
     row, and the undo has put one there, which keeps a late do from running. With
     ``must`` a refusal of before is no answer: the saga asks again for another.
     """
-    if known is Outcome.REFUSED and must:
+    if known is StepOutcome.REFUSED and must:
         return Act.CALL
     if known is not None:
         return Act.ANSWER
     if direction is Direction.DO:
         return Act.CALL
-    return Act.CALL if was_done is Outcome.DONE else Act.NULL
+    return Act.CALL if was_done is StepOutcome.DONE else Act.NULL

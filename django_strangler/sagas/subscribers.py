@@ -17,7 +17,7 @@ from .definitions import registry
 from .exceptions import Forged, InvalidSaga, UnknownSaga
 from .messages import REPLY, TIMEOUT, Address
 from .models import SagaRun
-from .rules import Outcome
+from .rules import StepOutcome
 from .starting import check_data
 
 logger = logging.getLogger("django_strangler.sagas")
@@ -34,7 +34,7 @@ def reply(event: Event) -> None:
     address, payload = Address.of(event), event.payload
     try:
         assert isinstance(payload, dict)
-        outcome = Outcome(payload["outcome"])
+        outcome = StepOutcome(payload["outcome"])
         data = payload.get("data") or {}
     except (AssertionError, KeyError, ValueError) as error:
         raise InvalidSaga(
@@ -48,7 +48,7 @@ def reply(event: Event) -> None:
         move = rules.replied(steps, run.place, address.turn, outcome, reason)
         if move is not None:
             moving.record(run, run.place, outcome.value, reason)
-            if outcome is Outcome.DONE:
+            if outcome is StepOutcome.DONE:
                 run.data = {**run.data, **data}
                 check_data(run.data)
         return move

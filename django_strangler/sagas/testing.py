@@ -16,7 +16,7 @@ from django_strangler.models import OutboxEvent
 from . import subscribers
 from .messages import REPLY, TIMEOUT, Address, answer
 from .models import SagaRun
-from .rules import Outcome, State
+from .rules import State, StepOutcome
 
 MOST = 500  # Messages; a step after the pivot is tried for ever.
 
@@ -110,7 +110,7 @@ class _Play:
             with transaction.atomic(using=self._alias):
                 answer(
                     Address.of(event),
-                    Outcome.REFUSED,
+                    StepOutcome.REFUSED,
                     using=self._alias,
                     reason=fault.reason,
                 )

@@ -19,7 +19,7 @@ from time import monotonic
 from django_strangler import counting
 
 from . import modes
-from .circuit import Circuit, Limits, Outcome, Permit, Refusal, State
+from .circuit import CallOutcome, Circuit, Limits, Permit, Refusal, State
 from .conf import ServiceSettings, is_same, services
 from .errors import CircuitOpen, TooManyInFlight
 from .hints import Hints
@@ -135,14 +135,14 @@ class Breaker:
         )
 
     def told(
-        self, permit: Permit, outcome: Outcome, until: float | None, reason: str
+        self, permit: Permit, outcome: CallOutcome, until: float | None, reason: str
     ) -> None:
         """What came of a call that the circuit permitted."""
         circuit, before = self.circuit, self.circuit.state
         if permit.is_probe:
             self.hints.leave_probe()
         warned = (
-            outcome in (Outcome.FAILURE, Outcome.ERROR)
+            outcome in (CallOutcome.FAILURE, CallOutcome.ERROR)
             and before is State.CLOSED
             and self.hints.is_warned()
         )
@@ -169,7 +169,7 @@ class Call:
     _told: bool = False
 
     def tell(
-        self, outcome: Outcome, *, until: float | None = None, reason: str = ""
+        self, outcome: CallOutcome, *, until: float | None = None, reason: str = ""
     ) -> None:
         """What the service showed of itself. Only the first word counts."""
         if self.permit is not None and not self._told:
@@ -180,7 +180,7 @@ class Call:
         """The thread is free again. A probe of which nothing is known is given back."""
         if not self._ended:
             self._ended = True
-            self.tell(Outcome.NEITHER)
+            self.tell(CallOutcome.NEITHER)
             self.breaker.slots.give_back()
 
 
@@ -231,10 +231,10 @@ def breaker(name: str) -> Iterator[None]:
     except CircuitOpen:
         raise
     except Exception as error:
-        call.tell(Outcome.FAILURE, reason=type(error).__name__)
+        call.tell(CallOutcome.FAILURE, reason=type(error).__name__)
         raise
     else:
-        call.tell(Outcome.SUCCESS)
+        call.tell(CallOutcome.SUCCESS)
     finally:
         call.end()
 

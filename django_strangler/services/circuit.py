@@ -22,7 +22,7 @@ class State(enum.Enum):
     HALF_OPEN = "half-open"  # One call at a time passes, to see how it goes.
 
 
-class Outcome(enum.Enum):
+class CallOutcome(enum.Enum):
     SUCCESS = "success"
     FAILURE = "failure"  # It could not be reached, or not in time.
     ERROR = "error"  # It is there, and answers with errors of its own.
@@ -117,7 +117,7 @@ class Circuit:
     def tell(
         self,
         permit: Permit,
-        outcome: Outcome,
+        outcome: CallOutcome,
         *,
         warned: bool = False,
         until: float | None = None,
@@ -135,11 +135,11 @@ class Circuit:
             now = self._clock()
             if permit.is_probe:
                 self._probe_until = 0.0
-            if outcome is Outcome.NEITHER:
+            if outcome is CallOutcome.NEITHER:
                 return False
-            self._answers_with_errors = outcome is Outcome.ERROR
+            self._answers_with_errors = outcome is CallOutcome.ERROR
             after = self.limits.slow_after
-            if outcome is Outcome.SUCCESS:
+            if outcome is CallOutcome.SUCCESS:
                 is_slow = after is not None and now - permit.begun > after
                 return self._succeeded(now, is_slow=is_slow)
             if until is not None:

@@ -17,7 +17,7 @@ from django_strangler import counting, tracing
 
 from . import carrying, deadline, retries
 from .breakers import Breaker, Call, registry
-from .circuit import Outcome
+from .circuit import CallOutcome
 from .conf import ServiceSettings, is_same, settings_of
 from .errors import (
     BadAnswer,
@@ -95,7 +95,7 @@ class Exchange:
         try:
             yield from self._reply.chunks()
         except ServiceError as error:
-            self._call.tell(Outcome.FAILURE, reason=type(error).__name__)
+            self._call.tell(CallOutcome.FAILURE, reason=type(error).__name__)
             raise
         finally:
             self.close()
@@ -116,7 +116,7 @@ class Exchange:
 
     def close(self) -> None:
         """The rest of the body is not wanted."""
-        self._call.tell(Outcome.SUCCESS)  # Unless something else was told before.
+        self._call.tell(CallOutcome.SUCCESS)  # Unless something else was told before.
         self._reply.close()
         self._call.end()
 
@@ -124,11 +124,11 @@ class Exchange:
         after = retry_after(self.headers.get("Retry-After"))
         if self.status in (TOO_MANY, UNAVAILABLE) and after is not None:
             reason = f"it asks for {after:g} s"
-            self._call.tell(Outcome.FAILURE, until=after, reason=reason)
+            self._call.tell(CallOutcome.FAILURE, until=after, reason=reason)
         elif self.status in retries.AWAY:
-            self._call.tell(Outcome.FAILURE, reason=f"status {self.status}")
+            self._call.tell(CallOutcome.FAILURE, reason=f"status {self.status}")
         elif self.status == 500 and self._settings.fail_on_500:
-            self._call.tell(Outcome.ERROR, reason="status 500")
+            self._call.tell(CallOutcome.ERROR, reason="status 500")
 
 
 def retry_after(text: str | None) -> float | None:
@@ -327,7 +327,7 @@ class Service:
             in_a_hurry = allowed < self.settings.timeout / 2
             is_ours = getattr(body, "is_broken", False)
             if not is_ours and not (in_a_hurry and isinstance(error, DeadlineExceeded)):
-                call.tell(Outcome.FAILURE, reason=type(error).__name__)
+                call.tell(CallOutcome.FAILURE, reason=type(error).__name__)
             call.end()
             raise
         except BaseException:

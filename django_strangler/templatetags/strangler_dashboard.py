@@ -21,7 +21,7 @@ from django_strangler.monitoring import (
     dashboard,
     panels,
 )
-from django_strangler.monitoring.verdict import span
+from django_strangler.monitoring.flow import span
 from django_strangler.outbox.models import OutboxEvent
 
 register = template.Library()

@@ -16,7 +16,7 @@ from django.core.management.base import CommandError
 from django_strangler import extending
 from django_strangler.contracts import declare, upcasters, validating
 from django_strangler.contracts.declare import registry
-from django_strangler.contracts.judging import Judge, Level, Verdict
+from django_strangler.contracts.judging import Judge, Judgement, Level
 from django_strangler.contracts.snapshots import Store
 from django_strangler.contracts.writing import unwritten, write
 from django_strangler.inbox.subscribers import registry as subscribers
@@ -64,10 +64,10 @@ class World:
         self.store.root.mkdir(exist_ok=True)
         (self.store.root / "accepted.json").write_text(json.dumps(entries))
 
-    def verdicts(self, today: date = TODAY) -> list[Verdict]:
+    def verdicts(self, today: date = TODAY) -> list[Judgement]:
         return Judge(self.store, today).verdicts()
 
-    def change(self, old: Any, new: Any) -> list[Verdict]:
+    def change(self, old: Any, new: Any) -> list[Judgement]:
         """What comes of declaring it otherwise."""
         self.declare(TYPE, old)
         self.write()
@@ -95,12 +95,12 @@ class World:
         return code, out.getvalue()
 
 
-def told(verdicts: list[Verdict]) -> dict[str, str]:
+def told(verdicts: list[Judgement]) -> dict[str, str]:
     """Level by rule and path."""
     return {f"{each.rule} {each.path}".strip(): each.level.value for each in verdicts}
 
 
-def breaking(verdicts: list[Verdict]) -> list[Verdict]:
+def breaking(verdicts: list[Judgement]) -> list[Judgement]:
     return [each for each in verdicts if each.level is Level.BREAK]
 
 

@@ -25,7 +25,7 @@ from django_strangler.experiments import (
 from django_strangler.experiments import trials as experiments_trials
 from django_strangler.experiments.models import ExperimentTotal, Mismatch
 from django_strangler.experiments.recording import recorder
-from django_strangler.experiments.running import Finding, Outcome, Seen
+from django_strangler.experiments.running import CandidateOutcome, Finding, Seen
 from django_strangler.testing import override_flag
 from tests.docs.fences import ROOT
 
@@ -159,7 +159,7 @@ def test_what_the_context_says_stands_beside_a_sample():
 
 def test_a_result_cannot_be_changed():
     for value in (
-        Finding("new", Outcome.MATCH, 0.1),
+        Finding("new", CandidateOutcome.MATCH, 0.1),
         Seen(0.1, value=1),
     ):
         with pytest.raises(FrozenInstanceError):

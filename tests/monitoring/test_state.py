@@ -9,8 +9,8 @@ from django.db import connections
 
 from django_strangler.clock import DatabaseNow
 from django_strangler.models import OutboxEvent, Pause
+from django_strangler.monitoring import flow
 from django_strangler.monitoring import state as module
-from django_strangler.monitoring import verdict
 from django_strangler.monitoring.state import COUNTED, look
 from django_strangler.outbox.pauses import pause, resume
 from tests.monitoring.factories import add, add_consumer, add_held, add_relay, fill
@@ -83,7 +83,7 @@ def test_counting_ends_somewhere(db, monkeypatch):
     assert (state.pending, state.more_pending) == (5, True)
     assert state.more_parked
     assert state.parked_count == 5
-    assert "more than 5 pending" in verdict._shown(state)
+    assert "more than 5 pending" in flow._shown(state)
 
 
 def test_relays_and_consumers_are_told_apart_from_dead_ones(db):

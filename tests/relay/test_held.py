@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from django_strangler.models import HeldType as HeldRow
+from django_strangler.models import Suspension as HeldRow
 from django_strangler.outbox import held_rows
-from django_strangler.outbox.held import Change, Held, HeldType
+from django_strangler.outbox.held import Change, Held, Suspension
 
 FULL = "mail.wanted"
 
@@ -99,7 +99,7 @@ def test_a_refusal_while_it_opens_holds_it_again() -> None:
 
 def test_what_another_relay_holds_is_left_out_and_opens_with_it() -> None:
     held = Held()
-    theirs = HeldType("nacked", "full", since=0.0, probe_at=50.0)
+    theirs = Suspension("nacked", "full", since=0.0, probe_at=50.0)
 
     assert held.take({FULL: theirs}, 10.0) is False
     assert held.types == {FULL}
@@ -110,7 +110,7 @@ def test_what_another_relay_holds_is_left_out_and_opens_with_it() -> None:
 def test_what_nobody_has_probed_for_long_is_forgotten() -> None:
     held = Held()
 
-    held.take({FULL: HeldType("nacked", "full", since=0.0, probe_at=0.0)}, 1000.0)
+    held.take({FULL: Suspension("nacked", "full", since=0.0, probe_at=0.0)}, 1000.0)
 
     assert held.types == set()
     assert held.changes == {FULL: Change.OPENED}

@@ -16,10 +16,10 @@ from django_strangler.sagas.rules import (
     Act,
     Direction,
     Kind,
-    Outcome,
     Place,
     State,
     Step,
+    StepOutcome,
 )
 
 
@@ -30,15 +30,15 @@ class Message:
     turn: int
     attempt: int = 0
     undoes: bool = False
-    outcome: Outcome | None = None
+    outcome: StepOutcome | None = None
 
 
 @dataclass(frozen=True)
 class Side:
     """What one participant has in its tables."""
 
-    do: Outcome | None = None
-    undo: Outcome | None = None
+    do: StepOutcome | None = None
+    undo: StepOutcome | None = None
     effects: int = 0  # What was done and not undone.
     calls: int = 0
     undos: int = 0
@@ -84,13 +84,13 @@ def handled(world: World, message: Message, refuses: bool, *, must: bool) -> Wor
         what = rules.act(Direction.UNDO, known=side.undo, was_done=side.do, must=must)
         outcome = side.undo
         if what is Act.NULL:
-            outcome = Outcome.NULL
-            side = replace(side, undo=outcome, do=side.do or Outcome.NULL)
+            outcome = StepOutcome.NULL
+            side = replace(side, undo=outcome, do=side.do or StepOutcome.NULL)
         elif what is Act.CALL and refuses:
-            outcome = Outcome.REFUSED
+            outcome = StepOutcome.REFUSED
             side = replace(side, undo=outcome)
         elif what is Act.CALL:
-            outcome = Outcome.UNDONE
+            outcome = StepOutcome.UNDONE
             side = replace(
                 side, undo=outcome, effects=side.effects - 1, undos=side.undos + 1
             )
@@ -98,15 +98,15 @@ def handled(world: World, message: Message, refuses: bool, *, must: bool) -> Wor
         what = rules.act(Direction.DO, known=side.do, was_done=None, must=must)
         outcome = side.do
         if what is Act.CALL and refuses:
-            outcome = Outcome.REFUSED
+            outcome = StepOutcome.REFUSED
             side = replace(side, do=outcome)
         elif what is Act.CALL:
-            outcome = Outcome.DONE
+            outcome = StepOutcome.DONE
             side = replace(
                 side, do=outcome, effects=side.effects + 1, calls=side.calls + 1
             )
-        if outcome is Outcome.NULL:
-            outcome = Outcome.REFUSED
+        if outcome is StepOutcome.NULL:
+            outcome = StepOutcome.REFUSED
     answer = Message("reply", message.step, message.turn, outcome=outcome)
     sides = tuple((n, side if n == message.step else s) for n, s in world.sides)
     return replace(world, messages=world.messages | {answer}, sides=sides)

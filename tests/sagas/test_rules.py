@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django_strangler.sagas import rules
-from django_strangler.sagas.rules import Kind, Outcome, Place, State, Step
+from django_strangler.sagas.rules import Kind, Place, State, Step, StepOutcome
 
 STEPS = (
     Step(name="a", command="a.do", undo="a.undo", timeout=10, retries=3),
@@ -50,7 +50,7 @@ def test_behind_the_pivot_pauses_grow_up_to_an_hour_and_it_never_ends():
 def test_a_refusal_after_the_pivot_is_a_person_s_and_no_timeout_asks_again():
     asked = Place(state=State.FORWARD, step="c", turn=3)
 
-    move = rules.replied(STEPS, asked, 3, Outcome.REFUSED, "no van")
+    move = rules.replied(STEPS, asked, 3, StepOutcome.REFUSED, "no van")
 
     assert move is not None
     assert move.place.state is State.STUCK

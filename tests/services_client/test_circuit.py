@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from django_strangler.services.circuit import (
+    CallOutcome,
     Circuit,
     Limits,
-    Outcome,
     Permit,
     Refusal,
     State,
 )
 
-OK, BAD, NEITHER = Outcome.SUCCESS, Outcome.FAILURE, Outcome.NEITHER
+OK, BAD, NEITHER = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcome.NEITHER
 
 
 class Clock:

@@ -11,7 +11,7 @@ from django.core.cache.backends.base import BaseCache
 
 from django_strangler.services import CircuitOpen
 from django_strangler.services.breakers import Breaker
-from django_strangler.services.circuit import Limits, Outcome, State
+from django_strangler.services.circuit import CallOutcome, Limits, State
 from django_strangler.services.conf import ServiceSettings
 from django_strangler.services.hints import Hints
 from tests.waiting import wait_for
@@ -43,7 +43,7 @@ def process(clock: Clock) -> Process:
     return process
 
 
-def ended(breaker: Breaker, outcome: Outcome) -> None:
+def ended(breaker: Breaker, outcome: CallOutcome) -> None:
     call = breaker.enter()
     call.tell(outcome, reason="a test")
     call.end()
@@ -51,7 +51,7 @@ def ended(breaker: Breaker, outcome: Outcome) -> None:
 
 def opened(breaker: Breaker) -> Breaker:
     while breaker.circuit.state is State.CLOSED:
-        ended(breaker, Outcome.FAILURE)
+        ended(breaker, CallOutcome.FAILURE)
     return breaker
 
 
@@ -60,9 +60,9 @@ def test_who_is_warned_goes_on_until_its_own_first_failure(process):
     opened(process())
 
     for _ in range(20):
-        ended(warned, Outcome.SUCCESS)
+        ended(warned, CallOutcome.SUCCESS)
     assert warned.circuit.state is State.CLOSED
-    ended(warned, Outcome.FAILURE)
+    ended(warned, CallOutcome.FAILURE)
 
     assert warned.circuit.state is State.OPEN
 
@@ -71,23 +71,23 @@ def test_a_warning_is_over_when_who_gave_it_has_closed(process, clock):
     sick, other = opened(process()), process()
     clock.now = sick.circuit.until
     for _ in range(2):
-        ended(sick, Outcome.SUCCESS)
+        ended(sick, CallOutcome.SUCCESS)
     assert sick.circuit.state is State.CLOSED
 
-    ended(other, Outcome.FAILURE)
+    ended(other, CallOutcome.FAILURE)
 
     assert other.circuit.state is State.CLOSED
 
 
 def test_the_cache_is_asked_once_a_second_at_most(process, clock):
     other = process()
-    ended(other, Outcome.FAILURE)
+    ended(other, CallOutcome.FAILURE)
     opened(process())
 
-    ended(other, Outcome.FAILURE)  # Within the second: it does not know yet.
+    ended(other, CallOutcome.FAILURE)  # Within the second: it does not know yet.
     assert other.circuit.state is State.CLOSED
     clock.now += 1
-    ended(other, Outcome.FAILURE)
+    ended(other, CallOutcome.FAILURE)
 
     assert other.circuit.state is State.OPEN
 
@@ -100,11 +100,11 @@ def test_one_process_probes_and_the_others_wait_for_what_it_finds(process, clock
     with pytest.raises(CircuitOpen) as refused:
         two.enter()
     assert 0.8 <= refused.value.retry_after <= 1.2
-    probe.tell(Outcome.SUCCESS)
+    probe.tell(CallOutcome.SUCCESS)
     probe.end()
     clock.now += 1.2
 
-    ended(two, Outcome.SUCCESS)  # It may probe now.
+    ended(two, CallOutcome.SUCCESS)  # It may probe now.
     assert two.circuit.state is State.HALF_OPEN
 
 
@@ -115,7 +115,7 @@ def test_the_lease_of_a_probe_that_never_comes_back_ends(process, clock):
 
     def probes() -> bool:
         clock.now += 1.2
-        ended(two, Outcome.SUCCESS)
+        ended(two, CallOutcome.SUCCESS)
         return True
 
     wait_for(probes, ignoring=(CircuitOpen,))
@@ -129,7 +129,7 @@ def test_a_cache_that_fails_leaves_each_process_to_itself(process, clock, caplog
     clock.now = max(each.circuit.until for each in breakers)
     for each in breakers:
         for _ in range(2):
-            ended(each, Outcome.SUCCESS)
+            ended(each, CallOutcome.SUCCESS)
 
     assert {each.circuit.state for each in breakers} == {State.CLOSED}
     assert len([each for each in caplog.messages if "cache" in each]) == 1

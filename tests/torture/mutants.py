@@ -178,12 +178,12 @@ def inbox_last() -> None:
 def no_lease() -> None:
     """The lease is not looked at: each relay drains all lanes, whoever holds them."""
     from django_strangler.outbox.lanes import LANES
-    from django_strangler.outbox.leases import Change, Leases
+    from django_strangler.outbox.leases import LaneChange, Leases
 
-    def keep(self: Any) -> Change:
+    def keep(self: Any) -> LaneChange:
         self._hold.keep()
         before, self.lanes = self.lanes, frozenset(range(LANES))
-        return Change(frozenset(), self.lanes - before)
+        return LaneChange(frozenset(), self.lanes - before)
 
     Leases.keep = keep  # type: ignore[method-assign]
     Leases.is_valid = property(lambda self: True)  # type: ignore[assignment]

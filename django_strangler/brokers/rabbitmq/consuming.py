@@ -21,7 +21,7 @@ SUSPECT = 2
 MOST_IN_HAND = 64 * 2**20  # Bytes of bodies that are not acknowledged.
 
 
-class Refusal(NamedTuple):
+class Rejection(NamedTuple):
     """RabbitMQ itself is to make this delivery a dead letter."""
 
     tag: int
@@ -63,7 +63,7 @@ class Session:
         self._channel: Any = None
         self._consumers = 0
         self._consumer_tag = ""
-        self._decided: deque[int | Refusal | Copy] = deque()
+        self._decided: deque[int | Rejection | Copy] = deque()
         self._is_awake = False  # ``_settle`` looks at what was decided, soon.
         self._lowest = 1  # All tags below are acknowledged.
         self._acknowledged: set[int] = set()  # Tags above.
@@ -72,7 +72,7 @@ class Session:
 
     # From any thread.
 
-    def decide(self, decided: int | Refusal | Copy) -> None:
+    def decide(self, decided: int | Rejection | Copy) -> None:
         """Acknowledge or refuse it, or acknowledge once a copy of it is confirmed."""
         self._decided.append(decided)
         if not self._is_awake:
@@ -199,7 +199,7 @@ class Session:
             decided = self._decided.popleft()
             if isinstance(decided, int):
                 tags.append(decided)
-            elif isinstance(decided, Refusal):
+            elif isinstance(decided, Rejection):
                 self._refuse(decided.tag)
             else:
                 self._copies.send(decided)

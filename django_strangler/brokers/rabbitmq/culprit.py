@@ -44,14 +44,14 @@ class Refusal(NamedTuple):
         return re.search(rf"\b{event.size}\b", self.text) is not None
 
 
-class Verdict(NamedTuple):
+class Conclusion(NamedTuple):
     """What a search has shown; with neither, nothing is wrong with any event."""
 
     culprit: Outgoing | None = None
     refusal: Refusal | None = None  # Without a culprit: everything is refused.
 
 
-Search = Generator[Outgoing, Refusal | None, Verdict]
+Search = Generator[Outgoing, Refusal | None, Conclusion]
 
 
 def search(events: Sequence[Outgoing], refusal: Refusal) -> Search:
@@ -64,26 +64,26 @@ def search(events: Sequence[Outgoing], refusal: Refusal) -> Search:
     twice.
     """
     if refusal.is_of_everything:
-        return Verdict(None, refusal)
+        return Conclusion(None, refusal)
     waiting = sorted(events, key=lambda event: not refusal.names(event))
     for place, event in enumerate(waiting):
         said = yield event
         if said is None:
             continue
         if said.is_of_everything:
-            return Verdict(None, said)
+            return Conclusion(None, said)
         if said.code == FORBIDDEN or said.code in NODE_FAULTS:
-            return Verdict(event, said)
+            return Conclusion(event, said)
         others = [each for each in waiting[place + 1 :] if each.type != event.type]
         others.sort(key=said.names)
         if not others:
             again = yield event
-            return Verdict(event, again) if again else Verdict()
+            return Conclusion(event, again) if again else Conclusion()
         for neighbour in others[:NEIGHBOURS]:
             if (yield neighbour) is None:
-                return Verdict(event, said)
-        return Verdict(None, said)
-    return Verdict()
+                return Conclusion(event, said)
+        return Conclusion(None, said)
+    return Conclusion()
 
 
 class Blame:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from django_strangler.brokers.base import Kind, Outcome, Outgoing
 
-from .culprit import NODE_FAULTS, Refusal, Search, Verdict, search
+from .culprit import NODE_FAULTS, Conclusion, Refusal, Search, search
 from .probes import Probe, Probes
 
 
@@ -18,7 +18,9 @@ class Hunt:
         probes: Probes,
         *,
         passed: Callable[[Outgoing, Outcome, None], None],
-        over: Callable[[Verdict, list[Outgoing]], None],  # And who has no outcome yet.
+        over: Callable[
+            [Conclusion, list[Outgoing]], None
+        ],  # And who has no outcome yet.
     ) -> None:
         self._probes = probes
         self._on_passed, self._on_over = passed, over
@@ -53,13 +55,13 @@ class Hunt:
         if refusal is not None:
             self._go_on(refusal)
         elif outcome.kind is Kind.UNKNOWN and not outcome.cause.holds_type:
-            self._end(Verdict())  # The link for probes is lost: another time.
+            self._end(Conclusion())  # The link for probes is lost: another time.
         else:
             self._suspects.pop(event.row, None)
             self._on_passed(event, outcome, None)
             self._go_on(None)
 
-    def _end(self, verdict: Verdict) -> None:
+    def _end(self, verdict: Conclusion) -> None:
         suspects, self._suspects = list(self._suspects.values()), {}
         self._search = None
         self._on_over(verdict, suspects)

@@ -15,7 +15,7 @@ from django_strangler.brokers.base import Cause, Kind, Outcome, Outgoing
 from django_strangler.conf import Settings
 
 from .channels import Channels
-from .culprit import NODE_FAULTS, Blame, Refusal, Verdict
+from .culprit import NODE_FAULTS, Blame, Conclusion, Refusal
 from .declare import Exchange
 from .event_channel import ChannelUser, EventChannel
 from .explain import Diary
@@ -332,7 +332,7 @@ class Sender:
         else:
             self._hunt.begin(events, refusal)
 
-    def _judge(self, verdict: Verdict, suspects: list[Outgoing]) -> None:
+    def _judge(self, verdict: Conclusion, suspects: list[Outgoing]) -> None:
         culprit, refusal = verdict
         reason = refusal.text if refusal else "RabbitMQ closed the channel."
         if culprit is not None and refusal is not None:

@@ -12,7 +12,7 @@ from django_strangler.events import Header
 from django_strangler.exceptions import BrokerError
 
 from . import copies, declare
-from .consuming import MOST_IN_HAND, Refusal, Session
+from .consuming import MOST_IN_HAND, Rejection, Session
 from .copy_channel import Copies, Copy
 from .explain import Diary
 from .link import Link, Loop, Loss, Pauses
@@ -101,7 +101,7 @@ class RabbitMQSource(Source):
     ) -> None:
         if delay is None and len(delivery.body) > self.settings.max_payload_bytes:
             # Not kept here until a copy of it is confirmed, nor sent twice.
-            self._decide(delivery, Refusal(delivery.tag))
+            self._decide(delivery, Rejection(delivery.tag))
             return
         name = self.queue.name
         properties = copies.properties(delivery, notes)
@@ -117,7 +117,7 @@ class RabbitMQSource(Source):
         )
         self._decide(delivery, copy)
 
-    def _decide(self, delivery: Delivery, decided: int | Refusal | Copy) -> None:
+    def _decide(self, delivery: Delivery, decided: int | Rejection | Copy) -> None:
         session = self._session
         if session is not None and session.number == delivery.session:
             session.decide(decided)

@@ -11,7 +11,12 @@ from django.core.management.base import CommandError, CommandParser
 from django_strangler import conf
 from django_strangler.brokers import dead_letters as open_queue
 from django_strangler.brokers.base import DeadLetterQueue
-from django_strangler.inbox.dead_letters import DeadLetter, Selection, letters, settle
+from django_strangler.inbox.dead_letters import (
+    DeadLetter,
+    LetterSelection,
+    letters,
+    settle,
+)
 from django_strangler.management.base import StranglerCommand
 from django_strangler.management.progress import Progress
 from django_strangler.printable import how_many, printable, times
@@ -52,11 +57,11 @@ class Command(StranglerCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Open the queue and do it."""
-        selection = Selection(
+        selection = LetterSelection(
             names=frozenset(options["id"]), type=options["type"], error=options["error"]
         )
         action = options["action"]
-        if action in _ACTIONS and selection == Selection() and not options["all"]:
+        if action in _ACTIONS and selection == LetterSelection() and not options["all"]:
             raise CommandError(
                 f"Say which to {action}: --id, --type, --error, or --all.", returncode=2
             )
@@ -69,7 +74,9 @@ class Command(StranglerCommand):
         if chosen and action in _ACTIONS:
             self._act(action, chosen, options)
 
-    def _list(self, queue: DeadLetterQueue, selection: Selection) -> Counter[bytes]:
+    def _list(
+        self, queue: DeadLetterQueue, selection: LetterSelection
+    ) -> Counter[bytes]:
         counts: Counter[tuple[str, str, str]] = Counter()
         chosen: Counter[bytes] = Counter()
         forgotten = 0
@@ -90,7 +97,9 @@ class Command(StranglerCommand):
             )
         return chosen
 
-    def _show(self, queue: DeadLetterQueue, selection: Selection, limit: int) -> None:
+    def _show(
+        self, queue: DeadLetterQueue, selection: LetterSelection, limit: int
+    ) -> None:
         shown = 0
         for letter in letters(queue, selection):
             if shown < limit:

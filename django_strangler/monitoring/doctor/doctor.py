@@ -20,8 +20,8 @@ from django_strangler.feature_flags.models import Flag
 from django_strangler.findings import Finding, Level
 from django_strangler.inbox.subscribers import registry
 from django_strangler.monitoring import examinations, letters
+from django_strangler.monitoring.flow import again, flow, span, wants_again
 from django_strangler.monitoring.state import State, look
-from django_strangler.monitoring.verdict import again, span, verdict, wants_again
 from django_strangler.outbox.held import UNROUTABLE
 from django_strangler.outbox.models import OutboxEvent, outbox_alias
 from django_strangler.printable import are, how_many
@@ -160,7 +160,7 @@ class Doctor:
         # What no queue wants has been told with the broker.
         others = [each for each in self._state.parked if each.reason != UNROUTABLE]
         state = replace(self._state, parked=tuple(others))
-        found = verdict(state, settings, dead or {})
+        found = flow(state, settings, dead or {})
         for reason in (*found.reasons, *found.concerns):
             yield Finding(Level.TROUBLE, *reason)
         for relay in self._state.live_relays:

@@ -13,7 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 from django_strangler.contracts import reporting
 from django_strangler.contracts.asyncapi import as_page, document
 from django_strangler.contracts.declare import registry
-from django_strangler.contracts.judging import Judge, Level, Verdict
+from django_strangler.contracts.judging import Judge, Judgement, Level
 from django_strangler.contracts.needs import Need
 from django_strangler.contracts.snapshots import Store
 from django_strangler.contracts.stranded import stranded
@@ -96,7 +96,7 @@ class Command(StranglerCommand):
             )
 
     def _stranded(
-        self, judge: Judge, verdicts: list[Verdict], options: dict[str, Any]
+        self, judge: Judge, verdicts: list[Judgement], options: dict[str, Any]
     ) -> dict[str, list[str]]:
         alias = options["database"] or outbox_alias()
         types = {
@@ -185,7 +185,7 @@ def _today() -> date:
     return datetime.now(timezone.utc).date()
 
 
-def _summary(verdicts: list[Verdict]) -> str:
+def _summary(verdicts: list[Judgement]) -> str:
     counts = {level: sum(each.level is level for each in verdicts) for level in Level}
     return (
         f"{how_many(len(registry.events), 'event')}: "

@@ -1,4 +1,4 @@
-"""Whether it is well how things stand, in a sentence; a pure function of a look."""
+"""Whether events flow, in a sentence; a pure function of how things stand."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Mood(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Flow:
     """Whether events flow."""
 
     sentence: str  # How things are.
@@ -72,11 +72,11 @@ class Verdict:
         return Mood.CONCERN if self.concerns else Mood.FINE
 
 
-def verdict(
+def flow(
     state: State,
     settings: conf.Settings,
     dead_letters: Mapping[str, int] = MappingProxyType({}),  # By queue.
-) -> Verdict:
+) -> Flow:
     """Judge a look."""
     reasons = (
         *_trouble_with_relays(state),
@@ -93,12 +93,12 @@ def verdict(
     )
     if reasons:
         return replace(unhealthy(*reasons), concerns=concerns)
-    return Verdict(sentence=_sentence(state), concerns=concerns)
+    return Flow(sentence=_sentence(state), concerns=concerns)
 
 
-def unhealthy(*reasons: Reason) -> Verdict:
+def unhealthy(*reasons: Reason) -> Flow:
     """Events do not flow, for these reasons."""
-    return Verdict(sentence=" ".join(map(str, reasons)), reasons=reasons)
+    return Flow(sentence=" ".join(map(str, reasons)), reasons=reasons)
 
 
 def span(seconds: float) -> str:

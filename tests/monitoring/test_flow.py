@@ -8,8 +8,8 @@ import pytest
 
 from django_strangler import conf
 from django_strangler.models import Lane, OutboxEvent, Pause, RelayProcess
+from django_strangler.monitoring.flow import Flow, Mood, flow, span
 from django_strangler.monitoring.state import look
-from django_strangler.monitoring.verdict import Mood, Verdict, span, verdict
 from django_strangler.outbox import replay
 from django_strangler.outbox.pauses import pause, resume
 from tests.monitoring.factories import add, add_consumer, add_held, add_relay
@@ -17,8 +17,8 @@ from tests.monitoring.factories import add, add_consumer, add_held, add_relay
 SETTINGS = conf.Settings()
 
 
-def judge(alias: str) -> Verdict:
-    return verdict(look(alias), SETTINGS)
+def judge(alias: str) -> Flow:
+    return flow(look(alias), SETTINGS)
 
 
 def test_an_empty_outbox_with_a_relay_is_well(db):
@@ -27,8 +27,8 @@ def test_an_empty_outbox_with_a_relay_is_well(db):
     state = look(db)
 
     assert (state.pending, state.oldest_due, state.parked) == (0, None, ())
-    assert verdict(state, SETTINGS).ready
-    assert verdict(state, SETTINGS).sentence == (
+    assert flow(state, SETTINGS).ready
+    assert flow(state, SETTINGS).sentence == (
         "Events flow: 0 pending, 1 relay is running."
     )
 
@@ -96,7 +96,7 @@ def test_events_that_are_being_parked_make_it_unready(db):
 def test_dead_letters_are_a_concern_until_there_are_none(db):
     add_relay(db)
 
-    found = verdict(look(db), SETTINGS, {"bank": 2, "mail": 1, "other": 0})
+    found = flow(look(db), SETTINGS, {"bank": 2, "mail": 1, "other": 0})
 
     assert found.ready
     assert found.mood is Mood.CONCERN
@@ -106,7 +106,7 @@ def test_dead_letters_are_a_concern_until_there_are_none(db):
         "1 dead letter is in the queue 'mail'. See why: manage.py dead_letters "
         "--queue mail",
     ]
-    assert verdict(look(db), SETTINGS, {"bank": 0}).mood is Mood.FINE
+    assert flow(look(db), SETTINGS, {"bank": 0}).mood is Mood.FINE
 
 
 def test_a_held_type_is_a_concern_that_says_since_when_why_and_what_to_do(db):
