@@ -10,27 +10,12 @@ from functools import lru_cache
 from uuid import UUID
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span as Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from django_strangler import conf
 from django_strangler.events import Header
-
-__all__ = [
-    "Producer",
-    "Span",
-    "answered",
-    "calling",
-    "capture",
-    "end",
-    "failed",
-    "flag_evaluated",
-    "processing",
-    "producer",
-    "sending",
-    "trace_id",
-    "untraced",
-]
 
 # Not the global propagator: it may carry baggage, personal data, to other services.
 _propagator = TraceContextTextMapPropagator()

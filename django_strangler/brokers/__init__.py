@@ -7,30 +7,12 @@ from django.utils.module_loading import import_string
 from django_strangler.conf import Settings
 from django_strangler.exceptions import ConfigurationError
 
-from .base import (
-    Broker,
-    Cause,
-    DeadLetterQueue,
-    Kind,
-    Outcome,
-    Outgoing,
-    Source,
-    WorkQueue,
-    shown_url,
-)
-
-__all__ = [
-    "Broker",
-    "Cause",
-    "Kind",
-    "Outcome",
-    "Outgoing",
-    "broker_class",
-    "broker_path",
-    "dead_letters",
-    "make_broker",
-    "make_source",
-]
+from .base import Broker as Broker
+from .base import Cause as Cause
+from .base import DeadLetterQueue, Source, WorkQueue, shown_url
+from .base import Kind as Kind
+from .base import Outcome as Outcome
+from .base import Outgoing as Outgoing
 
 # By dotted path, so that nothing is imported for a broker that is not used.
 _SCHEMES = {

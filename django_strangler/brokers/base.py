@@ -75,7 +75,32 @@ class Outcome(NamedTuple):
     after: float = 0.0  # With REJECTED: not before so many seconds; 0: no wish.
 
 
-class Broker(ABC):
+class Connected(ABC):
+    """One end of a broker: it connects, mends itself, and says how it is."""
+
+    system: ClassVar[str] = "custom"  # What spans call it.
+
+    def __init__(self, urls: Sequence[str], settings: Settings) -> None:
+        self.urls = tuple(urls)
+        self.settings = settings
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether events can be sent, or deliveries come, now."""
+
+    @property
+    @abstractmethod
+    def trouble(self) -> str:
+        """Why it is not ready, for people; empty when all is well."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it is connected, and takes nothing now."""
+        return False
+
+
+class Broker(Connected):
     """
     Carries events. Driven by one thread, the relay's, which it never keeps waiting.
 
@@ -83,17 +108,12 @@ class Broker(ABC):
     and mends itself; the relay waits for it without limit.
     """
 
-    system: ClassVar[str] = "custom"  # What spans call it.
     # Whether what is returned today may be wanted by a queue in a moment.
     queues_may_come: ClassVar[bool] = True
     for_development: ClassVar[bool] = False  # `check --deploy` warns of it.
     # Where events can be consumed from, if that is for another process to do.
     source: ClassVar[type[Source] | None] = None
     dead_letters: ClassVar[type[DeadLetterQueue] | None] = None
-
-    def __init__(self, urls: Sequence[str], settings: Settings) -> None:
-        self.urls = tuple(urls)
-        self.settings = settings
 
     @classmethod
     def destination(cls, settings: Settings) -> str:
@@ -129,21 +149,6 @@ class Broker(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of everything, within a second. Outcomes not yet taken are lost."""
-
-    @property
-    @abstractmethod
-    def ready(self) -> bool:
-        """Whether events may be sent now."""
-
-    @property
-    @abstractmethod
-    def trouble(self) -> str:
-        """Why it is not ready, for people; empty when all is well."""
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether it is connected, and takes nothing now."""
-        return False
 
     @abstractmethod
     def send(self, events: Sequence[Outgoing], *, probe: bool = False) -> None:
@@ -206,7 +211,7 @@ class WorkQueue:
     single_active: bool = False  # One consumer at a time, for order.
 
 
-class Source(ABC):
+class Source(Connected):
     """
     Hands over deliveries, and keeps each until it is told what became of it.
 
@@ -215,13 +220,10 @@ class Source(ABC):
     RabbitMQ only, and no contract suite that others would have to pass.
     """
 
-    system: ClassVar[str] = "custom"  # What spans call it.
-
     def __init__(
         self, urls: Sequence[str], settings: Settings, queue: WorkQueue
     ) -> None:
-        self.urls = tuple(urls)
-        self.settings = settings
+        super().__init__(urls, settings)
         self.queue = queue
 
     @abstractmethod
@@ -238,23 +240,8 @@ class Source(ABC):
 
     @property
     @abstractmethod
-    def ready(self) -> bool:
-        """Whether deliveries come, if there are any."""
-
-    @property
-    @abstractmethod
-    def trouble(self) -> str:
-        """Why none come, for people."""
-
-    @property
-    @abstractmethod
     def refusal(self) -> str:
         """Why none ever can, unless an operator acts; empty once ready."""
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether it is connected, and can be told nothing now."""
-        return False
 
     @abstractmethod
     def is_current(self, delivery: Delivery) -> bool:

@@ -17,21 +17,12 @@ from typing import Any
 from django.http import HttpRequest
 
 from django_strangler import conf
-from django_strangler.domains import domain_of, domain_of_module
+from django_strangler.domains import domain_of as domain_of
+from django_strangler.domains import domain_of_module as domain_of_module
 from django_strangler.evidence.reading import Day, days
 
 from . import core_board, panels, trend
-from .showing import Shown
-
-__all__ = [
-    "EVERY",
-    "Shown",
-    "domain_of",
-    "domain_of_module",
-    "register",
-    "registered",
-    "rows",
-]
+from .showing import Shown as Shown
 
 FLAGS = "Flags"
 EVERY = "*"  # The domain of what is shown in each row, and makes none.

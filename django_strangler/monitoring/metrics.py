@@ -22,8 +22,7 @@ from prometheus_client.registry import Collector
 
 from django_strangler import counting
 from django_strangler.announcing import Announcer
-from django_strangler.brokers import Broker
-from django_strangler.brokers.base import Source
+from django_strangler.brokers.base import Connected
 from django_strangler.databases import own_connection
 from django_strangler.feature_flags import evaluation
 from django_strangler.inbox import handling
@@ -250,7 +249,7 @@ def _of_consumer(consumer: Consumer) -> Iterator[Metric]:
     yield _counter("deliveries", "handled, retried or dead.", ["outcome"], counts)
 
 
-def _of_links(links: Sequence[Broker | Source]) -> Iterator[Metric]:
+def _of_links(links: Sequence[Connected]) -> Iterator[Metric]:
     if not links:
         return
     blocked = any(link.is_blocked for link in links)

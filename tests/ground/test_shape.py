@@ -13,6 +13,7 @@ OPT_IN = sorted(path.parent.name for path in PACKAGE.glob("*/apps.py"))
 SEAMS = (
     "admin.asking",
     "admin.bounded",
+    "admin.readonly",
     "announcing",
     "brokers",
     "clock",
