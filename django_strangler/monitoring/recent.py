@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,15 @@ PATIENCE = 2.0  # Seconds to wait for a look that another thread has begun.
 # When, and what was seen, or why nothing could be.
 _looks: dict[str, tuple[float, State | str]] = {}
 _looking = threading.Lock()
+
+
+def _forked() -> None:
+    global _looking
+    _looking = threading.Lock()  # Another thread of the parent may have held it.
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def recent(using: str, *, seconds: float) -> State:

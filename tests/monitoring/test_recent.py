@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -54,3 +55,14 @@ def test_a_database_that_hangs_holds_one_thread_and_not_all_who_ask(db, monkeypa
     finally:
         end.set()
         first.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="There is no fork here.")
+def test_a_forked_process_does_not_wait_for_a_look_of_its_parent():
+    with module._looking:
+        child = os.fork()
+        if not child:
+            os._exit(not module._looking.acquire(blocking=False))
+        _, status = os.waitpid(child, 0)
+
+    assert status == 0
