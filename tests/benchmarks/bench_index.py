@@ -245,6 +245,7 @@ def explain(alias: str, confirmed: int) -> None:
 
     from django_strangler.models import OutboxEvent
     from django_strangler.outbox.lanes import LANES
+    from django_strangler.outbox.rows import Reach
     from django_strangler.outbox.store import Store
 
     connection = connections[alias]
@@ -285,7 +286,7 @@ def explain(alias: str, confirmed: int) -> None:
     milliseconds = []
     for _ in range(5):
         with CaptureQueriesContext(connection) as queries:
-            seconds, _ = timed(lambda: store.read(range(LANES), 500))
+            seconds, _ = timed(lambda: store.read(Reach(range(LANES)), 500))
         milliseconds.append(seconds * 1000)
     explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
     print(

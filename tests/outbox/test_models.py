@@ -12,6 +12,7 @@ from django_strangler import publish_event
 from django_strangler.clock import DatabaseNow, seconds_until_sql
 from django_strangler.models import OutboxEvent
 from django_strangler.outbox.lanes import LANES, lane_of
+from django_strangler.outbox.rows import Reach
 from django_strangler.outbox.store import Store
 from tests.services.plans import explained
 
@@ -126,9 +127,9 @@ def test_the_relay_s_reads_walk_the_index(any_db_rolled_back, delayed):
     store = Store(connection)
     with CaptureQueriesContext(connection) as queries:
         if delayed:
-            store.read_delayed(range(LANES), 100)
+            store.read_delayed(Reach(range(LANES)), 100)
         else:
-            assert len(store.read(range(LANES), 100)) == 100
+            assert len(store.read(Reach(range(LANES)), 100)) == 100
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"ANALYZE {OutboxEvent._meta.db_table}")

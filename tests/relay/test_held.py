@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_strangler.models import Suspension as HeldRow
+from django_strangler.models import HeldType as HeldRow
 from django_strangler.outbox import held_rows
 from django_strangler.outbox.held import Change, Held, Suspension
 
