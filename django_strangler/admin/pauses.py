@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html
@@ -48,6 +49,10 @@ class PauseAdmin(ReadOnlyAdmin):
     list_filter = (("ended_at", admin.EmptyFieldListFilter),)
     ordering = ("-id",)
     form = PauseForm
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Pause]:
+        # They are where the outbox is.
+        return super().get_queryset(request).using(outbox_alias())
 
     def get_urls(self) -> list[URLPattern]:
         page = path(
