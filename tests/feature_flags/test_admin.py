@@ -290,7 +290,10 @@ class StaleReplica:
 
 def test_a_stale_replica_undoes_no_off_switch(admin_client, flag, sqlite_db, settings):
     feature_flags.set_rollout(NAME, 50, by="seed")
-    Flag.objects.using(sqlite_db).bulk_create([Flag(name=NAME, percentage=50)])
+    # A copy has the same keys.
+    Flag.objects.using(sqlite_db).bulk_create(
+        [Flag(pk=flag.pk, name=NAME, percentage=50)]
+    )
     feature_flags.disable(NAME, by="oncall")
     feature_flags.set_rollout(NAME, 7, by="oncall")
     settings.DATABASE_ROUTERS = [StaleReplica(sqlite_db)]
