@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pika
@@ -31,10 +32,13 @@ class FarChannel:
     def __init__(self, opened: Callable[[Any], None]) -> None:
         self.opened = opened
 
-    def ignore(self, *told: Any, **options: Any) -> None:
-        self.selected = options.get("callback", lambda frame: None)
+    def confirm_delivery(self, confirmed: Any, callback: Any) -> None:
+        self.confirmed, self.selected = confirmed, callback
 
-    close = add_on_close_callback = add_on_return_callback = confirm_delivery = ignore
+    def ignore(self, *told: Any) -> None:
+        pass
+
+    close = add_on_close_callback = add_on_return_callback = ignore
 
 
 class FarConnection:
@@ -81,12 +85,13 @@ class FarLoop:
         for timer in timers:
             timer()
 
-    def open_last(self) -> None:
+    def open_last(self) -> FarChannel:
         """The last connection, and a channel over it."""
         self.links[0]._opened(self.connections[-1])
         (channel,) = self.connections[-1].channels
         channel.opened(channel)
         channel.selected(None)
+        return channel
 
 
 def copy_of(tag: int) -> Copy:
@@ -94,23 +99,50 @@ def copy_of(tag: int) -> Copy:
     return Copy(1, tag, "bank.copies", "bank.dead", properties, b"{}")
 
 
-def test_a_copy_waits_for_the_channel_of_its_own_session(monkeypatch):
-    published: list[tuple[Any, str]] = []
+@pytest.fixture
+def published(monkeypatch) -> list[tuple[Any, str]]:
+    """Over which channel each message was sent."""
+    found: list[tuple[Any, str]] = []
     monkeypatch.setattr(
         pika.channel.Channel,
         "basic_publish",
-        lambda channel, _exchange, _key, _body, properties, **_: published.append(
+        lambda channel, _exchange, _key, _body, properties, **_: found.append(
             (channel, properties.message_id)
         ),
     )
-    loop, failed = FarLoop(), list[str]()
-    copies = Copies(
+    return found
+
+
+def make_copies(loop: FarLoop, failed: list[str]) -> Copies:
+    return Copies(
         loop,  # type: ignore[arg-type]
         NODES,
         sent=lambda copy: None,
         failed=failed.append,
         stalled=lambda why: None,
     )
+
+
+def test_what_a_former_session_has_sent_is_not_sent_again(published):
+    loop, failed = FarLoop(), list[str]()
+    copies = make_copies(loop, failed)
+    copies.send(copy_of(1))
+    channel = loop.open_last()
+
+    copies.forget()
+    nack = pika.spec.Basic.Nack(delivery_tag=1)
+    channel.confirmed(SimpleNamespace(method=nack))
+    loop.turn()
+    copies.send(copy_of(2))
+    loop.open_last()
+
+    assert [id for _, id in published] == ["1", "2"]
+    assert not failed
+
+
+def test_a_copy_waits_for_the_channel_of_its_own_session(published):
+    loop, failed = FarLoop(), list[str]()
+    copies = make_copies(loop, failed)
     copies.send(copy_of(1))
     loop.open_last()
     [(first, _)] = published

@@ -70,6 +70,8 @@ class Copies:
 
     def forget(self) -> None:
         """What is not confirmed comes again, as a delivery."""
+        if self._channel is not None:
+            self._channel.give_up()
         self._waiting, self._channel, self._is_stalled = [], None, False
         self._link.leave()
 
