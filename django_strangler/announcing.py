@@ -134,6 +134,13 @@ class Announcer:
         if known.said_at is not None:
             self._logger.info(text, *args, **more)
 
+    def all_over(self, text: str, *args: object) -> None:
+        """Say once that every trouble has ended, if one was logged."""
+        with _lock:
+            known, self._kinds = self._kinds, {}
+        if any(each.said_at is not None for each in known.values()):
+            self._logger.info(text, *args)
+
     def forget(self) -> None:
         """As if nothing had been said."""
         with _lock:

@@ -90,6 +90,19 @@ def test_the_end_of_a_trouble_is_said_once(announcer, caplog):
     assert said(caplog) == ["It cannot be reached."]
 
 
+def test_the_end_of_all_troubles_is_said_once(announcer, caplog):
+    announcer.all_over("All is well.")
+    announcer.once("a", "It is slow.", after=10.0)
+    announcer.all_over("All is well.")
+    assert said(caplog) == []
+
+    for kind in ("a", "b", "a"):
+        announcer.once(kind, "It cannot be reached.")
+    announcer.all_over("All is well.")
+    announcer.all_over("All is well.")
+    assert said(caplog) == [*["It cannot be reached."] * 2, "All is well."]
+
+
 def test_a_trouble_that_is_soon_over_is_not_worth_a_line(announcer, clock, caplog):
     announcer.once("database", "It is slow.", after=10.0)
     clock.now += 9.0

@@ -1,4 +1,4 @@
-"""What is wrong with a connection, in words; said once, and once that it is over."""
+"""What is wrong with a connection, in words."""
 
 from __future__ import annotations
 
@@ -13,25 +13,9 @@ import pika
 from .urls import Node
 
 logger = logging.getLogger("django_strangler.brokers.rabbitmq")
-
-
-class Diary:
-    """Keeps a trouble that comes again and again from flooding the log."""
-
-    def __init__(self) -> None:
-        self._said: set[str] = set()
-
-    def trouble(self, what: str, todo: str) -> None:
-        """Said once until all is well, also when two troubles take turns."""
-        if what not in self._said:
-            self._said.add(what)
-            logger.warning("RabbitMQ: %s. %s", what, todo)
-
-    def well(self, where: str) -> None:
-        """All is well; worth a line after a trouble only."""
-        if self._said:
-            self._said.clear()
-            logger.info("RabbitMQ: all is well again; connected to %s.", where)
+# What a connection's announcer says: that, and what to do; and where all is well again.
+TROUBLE = "RabbitMQ: %s. %s"
+WELL = "RabbitMQ: all is well again; connected to %s."
 
 
 def explain(error: BaseException, node: Node) -> tuple[str, str]:

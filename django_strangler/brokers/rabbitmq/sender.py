@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from django_strangler import tracing
+from django_strangler.announcing import Announcer
 from django_strangler.brokers.base import Cause, Kind, Outcome, Outgoing
 from django_strangler.conf import Settings
 
@@ -18,7 +19,7 @@ from .channels import Channels
 from .culprit import NODE_FAULTS, Blame, Conclusion, Refusal
 from .declare import Exchange
 from .event_channel import ChannelUser, EventChannel
-from .explain import Diary
+from .explain import TROUBLE, WELL, logger
 from .hunt import Hunt
 from .lateness import Lateness, Settled
 from .link import Link, Loop, Loss, Pauses
@@ -69,7 +70,7 @@ class Sender:
         self._report, self._turn = report, turn
         # Other threads append: events, and whether they are probes.
         self._incoming: deque[tuple[Sequence[Outgoing], bool]] = deque()
-        self._diary = Diary()
+        self._announcer = Announcer(logger)
         # By where it leads: pika copies the parameters.
         self._nodes = {(node.host, node.port): node for node in nodes}
         self._loop = Loop("strangler-rabbitmq", self._begin)
@@ -144,7 +145,7 @@ class Sender:
     def _down(self, loss: Loss) -> None:
         """Nothing can be sent; what is under way is unknown, or under suspicion."""
         if loss.todo:
-            self._diary.trouble(loss.what, loss.todo)
+            self._announcer.once(loss.what, TROUBLE, loss.what, loss.todo)
         self.trouble, self.blocked = loss.what, ""
         self._lateness.call_off()
         events = self._channels.give_up()
@@ -158,10 +159,9 @@ class Sender:
     def _was_blocked(self, connection: object, frame: Any) -> None:
         if connection is self._link.connection:
             self.trouble = self.blocked = f"blocked: {frame.method.reason}"
-            self._diary.trouble(
-                f"{self._link.node.shown} is {self.blocked}",
-                "It takes nothing until it has memory and disk again; events wait.",
-            )
+            what = f"{self._link.node.shown} is {self.blocked}"
+            todo = "It takes nothing until it has memory and disk again; events wait."
+            self._announcer.once(what, TROUBLE, what, todo)
             self._turn()
             self._channels.be_patient()
 
@@ -227,7 +227,7 @@ class Sender:
         if self.is_ready:
             self.trouble = ""
             if not self._unproven:
-                self._diary.well(self._link.node.shown)
+                self._announcer.all_over(WELL, self._link.node.shown)
             self._turn()
             self._pump()
 
@@ -236,7 +236,7 @@ class Sender:
         self._proved_at = time.monotonic()
         if self._unproven:
             self._unproven = False
-            self._diary.well(self._link.node.shown)
+            self._announcer.all_over(WELL, self._link.node.shown)
 
     def _refuses_everything(self, reason: str) -> None:
         self._unproven = True

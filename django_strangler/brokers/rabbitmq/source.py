@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from django_strangler.announcing import Announcer
 from django_strangler.brokers.base import Delivery, Source, WorkQueue
 from django_strangler.conf import Settings
 from django_strangler.events import Header
@@ -14,7 +15,7 @@ from django_strangler.exceptions import BrokerError
 from . import copies, declare
 from .consuming import MOST_IN_HAND, Rejection, Session
 from .copy_channel import Copies, Copy
-from .explain import Diary
+from .explain import TROUBLE, WELL, logger
 from .link import Link, Loop, Loss, Pauses
 from .urls import Node, parse_nodes
 
@@ -33,7 +34,7 @@ class RabbitMQSource(Source):
         pauses: Pauses | None = None,
     ) -> None:
         super().__init__(urls, settings, queue)
-        self._diary = Diary()
+        self._announcer = Announcer(logger)
         self._deliver: Callable[[Delivery], None] = lambda delivery: None
         nodes = parse_nodes(self.urls)
         self._loop = Loop("strangler-source", self._begin)
@@ -169,7 +170,7 @@ class RabbitMQSource(Source):
 
     def _consuming(self) -> None:
         self._ready, self._trouble, self._refusal = True, "", ""
-        self._diary.well(self._link.node.shown)
+        self._announcer.all_over(WELL, self._link.node.shown)
 
     def _copied(self, copy: Copy) -> None:
         session = self._session
@@ -180,7 +181,8 @@ class RabbitMQSource(Source):
         """Deliveries come, and those that fail go nowhere."""
         if what:
             self._ready, self._trouble = False, what
-            self._diary.trouble(what, "Their deliveries stay in hand until then.")
+            todo = "Their deliveries stay in hand until then."
+            self._announcer.once(what, TROUBLE, what, todo)
         else:
             self._consuming()
 
@@ -197,7 +199,7 @@ class RabbitMQSource(Source):
         if isinstance(loss.error, BrokerError):
             self._refusal = loss.what  # The consumer ends of it, and says it.
         elif loss.what:
-            self._diary.trouble(loss.what, loss.todo)
+            self._announcer.once(loss.what, TROUBLE, loss.what, loss.todo)
         if self._closing:
             self._loop.shut_down()
         elif self._paused:
