@@ -76,6 +76,15 @@ class Dialect:
         # once, and its answer looked up in the index.
         return f"(SELECT {now})" if self._vendor == "postgresql" else now
 
+    def unseen(self, row: int) -> str:
+        """
+        An id to compare with, of which statistics tell nothing.
+
+        They are older than what is pending, and a number above all that they know has
+        PostgreSQL go through the primary key, and sort, all that is there by now.
+        """
+        return f"(SELECT {int(row)})" if self._vendor == "postgresql" else str(int(row))
+
     def among(self, column: str, rows: Iterable[int]) -> str:
         """These rows, in the order in which everybody else locks rows as well."""
         ids = id_list(sorted(rows))

@@ -11,8 +11,9 @@ from .rows import Reach
 from .sending import Sending
 from .work import Work
 
-AT_ONCE = 50  # Candidates that are looked at,
-LOOKS = 10  # and so often; they may all wait behind other types.
+FEW = 5  # Candidates that are looked at first,
+AT_ONCE = 50  # and then,
+LOOKS = 10  # so often; they may all wait behind other types.
 ANOTHER_PROBES = 2.0  # When to ask again whether it has come to us.
 RATE_PAUSE = 0.1  # Seconds at most, before it is asked again what the rate allows.
 
@@ -63,7 +64,7 @@ class Probing:
         )
         count = min(count, work.settings.relay.window - work.backlog.unmarked)
         found: list[Outgoing] = []
-        after, limit = 0, max(AT_ONCE, count)
+        after, limit = 0, max(FEW, count)
         for _ in range(LOOKS):
             due = work.store.read_type(reach, type, limit, after=after)
             events = [each.event for each in due if each.wait <= 0]
@@ -79,7 +80,7 @@ class Probing:
             ]
             if len(found) >= count or len(due) < limit:
                 break
-            after = due[-1].event.row
+            after, limit = due[-1].event.row, max(AT_ONCE, count)
         if not found:
             due = work.store.read_delayed(reach, count, type)
             found = [each.event for each in due]

@@ -153,10 +153,11 @@ class Reading:
         """What was found, the id up to which it was looked, whether that was all."""
         store, rounds, began = self._work.store, self._rounds, self._work.clock()
         reach = self._reach
-        edge, highest = store.edge(after, rounds.part + len(reach.without_rows))
+        known = sum(row > after for row in reach.without_rows)
+        edge, highest = store.edge(after, rounds.part + known)
         upto, is_last = (highest, True) if edge is None else (edge, False)
-        due = store.read_part(reach, self._limit, (after, upto))
-        if len(due) == self._limit:
+        due = store.read_part(reach, self._limit, (after, upto)) if upto > after else []
+        if is_full := len(due) == self._limit:
             upto, is_last = due[-1].event.row, False
         elif is_last:
             rounds.saw_end(highest)
@@ -164,6 +165,8 @@ class Reading:
         # What may be sent is worth its cost.
         cost = self._work.clock() - began - 2 * self._pace.cheap_row * taken
         rounds.fit(cost, is_last=is_last)
+        if is_full:  # The rest of it is examined again.
+            rounds.part = min(rounds.part, self._limit)
         return taken, upto, is_last
 
     def _follow_the_freed(self) -> int:

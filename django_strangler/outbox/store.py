@@ -81,7 +81,8 @@ class Store:
                 f"SELECT {sql.columns}, {sql.key}, {self._wait}, {older} AS older "
                 f"FROM {self._table} o{sql.by_part_of_queue} "
                 f"WHERE confirmed_at IS NULL AND parked_at IS NULL{where} "
-                f"AND id > {after} AND id <= {upto} AND available_at IS NULL",
+                f"AND id > {sql.unseen(after)} AND id <= {sql.unseen(upto)} "
+                "AND available_at IS NULL",
                 f"older = {NOBODY}",
                 f"ORDER BY {sql.in_order}",
                 f"LIMIT {int(limit)}",
@@ -101,7 +102,7 @@ class Store:
         [(edge, highest)] = self._fetch(
             f"SELECT (SELECT id FROM {self._table}{sql.by_part_of_queue} "
             "WHERE confirmed_at IS NULL AND parked_at IS NULL "
-            f"AND available_at IS NULL AND id > {int(after)} "
+            f"AND available_at IS NULL AND id > {sql.unseen(after)} "
             f"ORDER BY {sql.in_order} LIMIT 1 OFFSET {int(count) - 1}), "
             f"(SELECT MAX(id) FROM {self._table})"
         )
@@ -173,7 +174,7 @@ class Store:
         sql = self._sql
         return self._select(
             f"{sql.by_part_of_queue} WHERE confirmed_at IS NULL AND parked_at IS NULL "
-            f"AND available_at IS NULL AND id > {int(after)}"
+            f"AND available_at IS NULL AND id > {sql.unseen(after)}"
             f"{_among_lanes(reach.lanes)} AND type = %s"
             f"{sql.not_rows(reach.without_rows)} "
             f"ORDER BY {sql.in_order} LIMIT {int(limit)}",

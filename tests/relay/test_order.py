@@ -312,3 +312,26 @@ def test_a_full_queue_with_ever_so_many_keys_holds_up_no_other_type(
     for key in ("k0", "k50", "k99", "K99"):
         rows = [row for row in first_copies(rows_sent(far)) if of_key[row] == key]
         assert rows == sorted(rows)
+
+
+def test_a_probe_is_the_oldest_that_waits_for_nothing_but_its_type(
+    any_db: str, far: memory.MemoryExchange
+) -> None:
+    """However many of its type wait behind those of another."""
+    far.fail(Kind.UNKNOWN, "full", pattern="*.wanted", times=None, cause=Cause.NACKED)
+    keys = [f"k{n}" for n in range(20)]
+    publish(any_db, *keys, type="sms.wanted")
+    publish(any_db, *keys, type="mail.wanted")
+    free, _ = publish(any_db, "free", "other", type="mail.wanted")
+    clock = Clock()
+    relay = make_relay(any_db, far, poll_interval=0.1, monotonic=clock)
+    relay.broker.open()
+
+    def both_were_probed() -> bool:
+        clock.now += 0.5
+        relay.step()
+        HeldType.objects.using(any_db).update(probe_at=DatabaseNow())
+        return len({event.type for event in far.probes}) == 2
+
+    wait_for(both_were_probed)
+    assert {event.row for event in far.probes if event.type == "mail.wanted"} == {free}

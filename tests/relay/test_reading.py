@@ -23,7 +23,7 @@ class SlowStore(ModelStore):
     cost = 0.0
     row = 0.0
     below = 0.0  # To step over what is dead before the lowest pending row.
-    looks = 0
+    looks = parts = 0
 
     def read(self, *args: Any, **options: Any) -> list[Due]:
         found = super().read(*args, **options)
@@ -37,6 +37,7 @@ class SlowStore(ModelStore):
 
     def read_part(self, *args: Any, **options: Any) -> list[Due]:
         found = super().read_part(*args, **options)
+        self.parts += 1
         cast(World, self.clock).now += self.cost + self.row * len(found)
         return found
 
@@ -157,6 +158,33 @@ def test_a_look_reads_less_at_once_where_it_has_to_throw_away_what_it_reads() ->
         # What follows one that is held is found, but may not be sent.
         assert (world.reading._rounds.part < 100) is is_less
         assert all(row.marked for row in world.store.rows.values() if not row.key)
+
+
+def test_a_part_is_no_more_than_a_look_can_take() -> None:
+    world = World(pace=Pace(part=2000))
+    world.held.refuse("made.ill", 0, "nacked", "", world.now)
+    for _ in range(1000):
+        world.publish()
+    world.reading.look_again()
+
+    world.go_on(0.001)
+    assert world.reading._rounds.part == 200  # Four batches.
+
+    world.go_on(1.0)
+    assert all(row.marked for row in world.store.rows.values())
+
+
+def test_beside_a_round_one_statement_tells_that_nothing_is_fresh() -> None:
+    world = World(pace=Pace(part=100))
+    world.held.refuse("made.ill", 0, "nacked", "", world.now)
+    for _ in range(1000):
+        world.publish(type="made.ill")
+    world.reading.look_again()
+    before = world.store.parts
+
+    world.go_on(0.5)
+
+    assert world.store.parts - before <= 11
 
 
 def test_a_table_full_of_dead_rows_is_stepped_over_once_a_round() -> None:
