@@ -1,12 +1,15 @@
 """
 What a move costs and how fast it is, beside the loop that one would write by hand.
 
-    python -m tests.benchmarks.bench_moves [--rows 1000000] [--database mariadb]
+    python -m tests.benchmarks.bench_moves PART... [--database mariadb] [--rows N]
 
-Bars: copying at 12 times the loop's rate and 20,000 rows/s, verifying at 250,000
-rows/s, three wrong rows found and named in 10 s, a marked UPDATE by key for 80 µs more,
-and a poll beside 200,000 marks of another move that stands still in 2 ms. The pause at
-a switch and the lag are measured by ``python -m tests.torture --moves --calm``.
+`copy`: copying at 12 times the loop's rate and 20,000 rows/s, verifying at 250,000
+rows/s, three wrong rows found and named in 10 s. `marks`: a marked UPDATE by key for 80
+µs more, and a poll beside 200,000 marks of another move that stands still in 2 ms.
+With 8 writers, two movers and commands as processes: `lag`: 100 ms in 99 of 100 looks
+at 500 changed rows/s; `pause`: at the median of 20 switches, some writer waits for 300
+ms; `long`: beside a transaction of 10 s nobody else waits for longer.
+Each takes less than four minutes; by default, `copy` and `marks`.
 """
 
 from __future__ import annotations
@@ -15,15 +18,17 @@ import argparse
 import os
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+ROWS = {"postgresql": 1_000_000, "mariadb": 200_000}  # Each in its time.
 LOOPED = 3000  # Rows that the loop copies.
 STUCK = 200_000  # Marks of a move that stands still.
 ROUNDS, UPDATES = 8, 300
-INDEX = "strangler_moves_of"
+CALM, ACCOUNTS = ("lag", "pause", "long"), 20_000
 TABLE = "torture_moves_account"
 
 
@@ -52,24 +57,72 @@ def _cell(what: str, found: float, unit: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"copy, marks, {', '.join(CALM)}"
+    )
+    parser.add_argument("--rows", type=int)
     parser.add_argument("--database", choices=["postgresql", "mariadb"])
     options = parser.parse_args()
+    parts = options.parts or ["copy", "marks"]
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.torture.moves.settings"
     os.environ.pop("DATABASE_URL", None)
     import django
 
     django.setup()
+    table = Table()
+    kinds = [options.database] if options.database else ["postgresql", "mariadb"]
+    for kind in kinds:
+        if not {*parts} <= {*CALM}:
+            measure(kind, parts, options.rows or ROWS[kind], table)
+        if calm := [part for part in parts if part in CALM]:
+            measure_calmly(kind, calm, options.rows or ACCOUNTS, table)
+    return table.missed
+
+
+def measure(kind: str, parts: Sequence[str], rows: int, table: Table) -> None:
+    """Within this process."""
     from tests.benchmarks.servers import servers
 
-    table = Table()
-    with servers() as (_, databases):
-        for kind in ("postgresql", "mariadb"):
-            if options.database in (None, kind):
-                with databases.fresh(kind) as legacy, databases.fresh(kind) as modern:
-                    print(f"{kind}, {options.rows:,} rows", flush=True)
-                    Bench(kind, legacy, modern, options.rows, table).run()
-    return table.missed
+    with (
+        servers() as (_, databases),
+        databases.fresh(kind) as legacy,
+        databases.fresh(kind) as modern,
+    ):
+        print(f"{kind}, {rows:,} rows", flush=True)
+        bench = Bench(kind, legacy, modern, rows, table)
+        bench.fill()
+        if "copy" in parts:
+            bench.copy()
+        if "marks" in parts:
+            bench.marks()
+
+
+def measure_calmly(kind: str, parts: Sequence[str], rows: int, table: Table) -> None:
+    """With writers, movers and commands as the torture has them, and nobody hurt."""
+    from tests.torture.moves.report import CALM, LONG, Report
+    from tests.torture.moves.run import Run
+    from tests.torture.moves.stage import staged
+
+    report = Report(f"{kind}, 8 writers, {rows:,} accounts", wanted=0)
+    options = argparse.Namespace(
+        seed=1, kills=0, calm=True, writers=8, switches=20, only=None, mutant=""
+    )
+    logs = Path(tempfile.mkdtemp(prefix="bench-moves-"))
+    with staged((kind, kind), logs, rows=rows, mutant="", is_calm=True) as stage:
+        Run(stage, report, options).calmly(parts)
+        lines = stage.lines()
+    print(report.text(lines), flush=True)
+    table.missed |= report.word != "GOOD"
+    if "lag" in parts:
+        rate = report.rates["changed, rows/s"]
+        table.line("changed", rate, "rows/s", 500, least=True)
+        table.line("lag, p99", 1000 * report.lag_p99, "ms", 100)
+    if "pause" in parts:
+        pauses = report.pauses(CALM, lines)
+        table.line("pause, median", 1000 * statistics.median(pauses), "ms", 300)
+    if "long" in parts:
+        longest = max(report.pauses(LONG, lines))
+        table.line("others beside a transaction of 10 s", 1000 * longest, "ms", 300)
 
 
 class Bench:
@@ -108,15 +161,13 @@ class Bench:
             side_of(self.move.name, alias) for alias in (legacy, modern)
         )
 
-    def run(self) -> None:
-        self.fill()
+    def copy(self) -> None:
         loop = self.by_loop()
         copied = self.copied()
         self.table.note("a loop over rows, update_or_create", loop, "rows/s")
         self.table.line("copied", copied, "rows/s", 20_000, least=True)
         self.table.line("times the loop's rate", copied / loop, "", 12, least=True)
         self.verify()
-        self.marks()
 
     def fill(self) -> None:
         numbers = (
@@ -194,36 +245,20 @@ class Bench:
         )
         marks.create(move=self.move.name, tab="a.b", key="[1]")
         self.side.run(f"ANALYZE {'TABLE ' if self.kind == 'mariadb' else ''}{TABLE}")
-        with self._without_index():
-            before = _milliseconds(lambda: self.side.marks(2000))
-        after = _milliseconds(lambda: self.side.marks(2000))
-        self.table.note(f"a poll beside {STUCK:,} marks, no index", before, "ms")
-        self.table.line(f"a poll beside {STUCK:,} marks", after, "ms", 2)
-        times: dict[str, list[float]] = {"bare": [], "no index": [], "marked": []}
+        poll = _milliseconds(lambda: self.side.marks(2000))
+        self.table.line(f"a poll beside {STUCK:,} marks", poll, "ms", 2)
+        self.side.establish(closed=False, opened=1)
+        bare, marked = list[float](), list[float]()
         for _ in range(ROUNDS):
-            # In turn, so that whatever else the machine does meets all of them.
+            # In turn, so that whatever else the machine does meets both.
             self.side.uninstall(TABLE)
-            times["bare"] += self._updates()
+            bare += self._updates()
             self.side.install(TABLE, "torture_moves.account", ["id"])
-            with self._without_index():
-                times["no index"] += self._updates()
-            times["marked"] += self._updates()
+            marked += self._updates()
             self.side.forget_marks()
-        bare, plain, marked = map(statistics.median, times.values())
-        self.table.note("UPDATE by key", bare, "µs")
-        self.table.note("marked, no index: more", plain - bare, "µs")
-        self.table.line("marked: more", marked - bare, "µs", 80)
-
-    @contextmanager
-    def _without_index(self) -> Iterator[None]:
-        if self.kind == "postgresql":
-            self.side.run(f"DROP INDEX {INDEX}")
-        else:
-            self.side.run(f"DROP INDEX {INDEX} ON strangler_moves_mark")
-        try:
-            yield
-        finally:
-            self.side.run(f"CREATE INDEX {INDEX} ON strangler_moves_mark (move, id)")
+        self.table.note("UPDATE by key", statistics.median(bare), "µs")
+        more = statistics.median(marked) - statistics.median(bare)
+        self.table.line("marked: more", more, "µs", 80)
 
     def _updates(self) -> list[float]:
         """Each in a transaction of its own, microseconds; the first warm up."""

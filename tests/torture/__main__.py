@@ -57,7 +57,7 @@ def main() -> int:
     moves.add_argument("--rows", type=int, default=60_000, help="of the first table")
     moves.add_argument("--writers", type=int, default=8, help="of all kinds, up to 8")
     moves.add_argument("--calm", action="store_true", help="hurt nobody, but measure")
-    moves.add_argument("--switches", type=int, default=21, help="of a calm run")
+    moves.add_argument("--switches", type=int, default=20, help="of a calm run")
     sagas = parser.add_argument_group("sagas", "services act as one, or undo")
     sagas.add_argument("--sagas", action="store_true", help="torture sagas instead")
     sagas.add_argument("--count", type=int, default=1000, help="of sagas; 20 kills")

@@ -55,6 +55,15 @@ class Report:
             return "BAD"
         return "GOOD" if self.kills >= self.wanted else "VOID"
 
+    @property
+    def lag_p99(self) -> float:
+        return sorted(self.lags)[int(len(self.lags) * 0.99)]
+
+    def pauses(self, how: str, lines: Sequence[Line]) -> list[float]:
+        """Of each such switch, the longest wait of any writer that uses the helper."""
+        well = [line for line in lines if line.kind != "raw"]
+        return [window.pause(well) for window in self.windows if window.how == how]
+
     def text(self, lines: Sequence[Line]) -> str:
         """For people."""
         outcomes = Counter(line.outcome for line in lines)
@@ -80,8 +89,7 @@ class Report:
             f"longest wait of a writer: {longest:.2f} s",
         ]
         for how in (CALM, LONG, FIRE):
-            pauses = [w.pause(well) for w in self.windows if w.how == how]
-            if pauses:
+            if pauses := self.pauses(how, lines):
                 found.append(
                     f"pause at {len(pauses)} switches, {how}: median "
                     f"{1000 * statistics.median(pauses):.0f} ms, max "
@@ -89,11 +97,9 @@ class Report:
                 )
         found += [f"{name}: {rate:,.0f}" for name, rate in self.rates.items()]
         if self.lags:
-            lags = sorted(self.lags)
             found.append(
-                f"lag (age of the oldest mark, {len(lags)} looks): median "
-                f"{1000 * statistics.median(lags):.0f} ms, p99 "
-                f"{1000 * lags[int(len(lags) * 0.99)]:.0f} ms, max "
-                f"{1000 * lags[-1]:.0f} ms"
+                f"lag (age of the oldest mark, {len(self.lags)} looks): median "
+                f"{1000 * statistics.median(self.lags):.0f} ms, p99 "
+                f"{1000 * self.lag_p99:.0f} ms, max {1000 * max(self.lags):.0f} ms"
             )
         return "\n".join([*found, *self.troubles, self.word])

@@ -112,7 +112,7 @@ class Run:
         self._hurt(1)
         self._end()
 
-    def calmly(self) -> None:
+    def calmly(self, parts: Sequence[str] = ("lag", "pause", "long")) -> None:
         """Nobody is hurt: how fast it is, and how long writers wait."""
         stage, rates = self.stage, self.report.rates
         stage.must("start", NAME)
@@ -125,15 +125,13 @@ class Run:
         rates["verified, rows/s"] = self._verify()
         stage.start_writers(self.seed, PAUSE, self.kinds)
         time.sleep(2)
-        rates["changed, rows/s"] = self._watch_lag()
-        goals = [GOALS[n % 2] for n in range(self.switches // 2 * 2 + 1)]
-        for goal in goals:
-            stage.wait(lambda: stage.marks() < 100)
-            self._verify()
-            self._switch(goal, CALM)
-            time.sleep(1)
-        self._switch_beside_a_long_transaction("legacy")
-        self._switch_beside_a_long_transaction("modern")
+        if "lag" in parts:
+            rates["changed, rows/s"] = self._watch_lag()
+        if "pause" in parts:
+            self._switch_again_and_again()
+        if "long" in parts:
+            self._switch_beside_a_long_transaction()
+            self._switch_beside_a_long_transaction()
         self._end()
 
     # Parts
@@ -203,8 +201,19 @@ class Run:
             self._verify()
         self._switch(goal, FIRE)
 
-    def _switch_beside_a_long_transaction(self, goal: str) -> None:
+    def _switch_again_and_again(self) -> None:
+        for _ in range(self.switches):
+            self.stage.wait(lambda: self.stage.marks() < 100)
+            self._verify()
+            self._switch(self._other_side(), CALM)
+            time.sleep(1)
+
+    def _other_side(self) -> str:
+        return next(side for side in SIDES if side != self.stage.primary())
+
+    def _switch_beside_a_long_transaction(self) -> None:
         """The switch has to wait for it; nobody else may."""
+        goal = self._other_side()
         self._verify()
         url, has_written = self.stage.urls[self.stage.primary()], threading.Event()
         long = threading.Thread(target=judge.write_slowly, args=(url, has_written))
@@ -283,6 +292,9 @@ class Run:
 
     def _end(self) -> None:
         stage = self.stage
+        if stage.primary() != "modern":
+            self._verify()
+            self._switch("modern", CALM)
         stage.tell_writers("hold")
         self._judge("before finishing")
         stage.tell_writers("stop")
