@@ -31,7 +31,7 @@ def start(move: type[Move], say: Say = lambda text: None) -> None:
     if errors:
         raise MoveRefused(
             f"The move {move.name!r} cannot begin:\n"
-            + "\n".join(f"- {each.text} {each.todo}".rstrip() for each in errors)
+            + "\n".join(f"- {each}" for each in errors)
         )
     if not is_on:
         before = modern.standing()
@@ -104,10 +104,8 @@ def _end(direction: Direction, stage: Stage, say: Say) -> None:
 
 def _state(move: type[Move]) -> MoveState | None:
     legacy, modern = sides(move)
-    if missing := list(checking.missing(move, legacy, modern)):
-        raise MoveRefused(
-            " ".join(f"{each.text} {each.todo}".rstrip() for each in missing)
-        )
+    if missing := " ".join(map(str, checking.missing(move, legacy, modern))):
+        raise MoveRefused(missing)
     return MoveState.objects.using(move.source).filter(name=move.name).first()
 
 

@@ -30,11 +30,10 @@ from .declaring import move_of
 from .exceptions import MoveRefused
 from .models import ON, MoveState, Stage
 from .sides import DatabaseSide, Key, side_of
-from .sides.base import GATE, MARK, SIDE, plain
+from .sides.session import GATE, MARK, SIDE, plain
 from .status import NOT_BEGUN, STOPPED, Status, alive, standstill
-from .working import Worker
+from .working import LOOK, Worker
 
-LOOK = 0.2
 AHEAD = 10_000  # Pending events: copying waits until relays have sent some.
 
 
@@ -105,10 +104,8 @@ def look(capture: Capture) -> Iterator[Obstacle]:
 
 def begin(capture: Capture, say: Say = lambda text: None) -> None:
     """Put marks up, and publish every row once; run again, it publishes all anew."""
-    if reasons := [f"{each.text} {each.todo}".rstrip() for each in check(capture)]:
-        raise MoveRefused(
-            f"The capture {capture.name!r} cannot begin: {' '.join(reasons)}"
-        )
+    if reasons := " ".join(map(str, check(capture))):
+        raise MoveRefused(f"The capture {capture.name!r} cannot begin: {reasons}")
     here, table = side(capture), _model(capture)._meta.db_table
     if here.standing() is None:
         here.establish(closed=False, opened=1)
@@ -198,15 +195,12 @@ class Capturer(Worker):
     def __init__(self, capture: Capture) -> None:
         super().__init__(capture.name, capture.source)
         self.capture = capture
-        self._states = MoveState.objects.using(capture.source).filter(name=capture.name)
         self._side = side(capture)
-        self._idle = settings().poll
-        self._copy_at = self._look_at = 0.0
         self._is_on = self._is_copying = False
 
     def step(self) -> float:
         """Publish what is marked, and a page of the copy while there is one."""
-        now = time.monotonic()
+        now, chunk = time.monotonic(), self._chunk.size
         if now >= self._look_at:
             self._look()
             self._look_at = now + LOOK
@@ -220,7 +214,7 @@ class Capturer(Worker):
             return self.stand_still(error)
         self.go_on()
         self._idle = settings().poll if done else min(self._idle * 1.5, 0.1)
-        return 0.0 if done >= settings().chunk else self._idle
+        return 0.0 if done >= chunk else self._idle
 
     def recover(self) -> None:
         self._look_at = 0.0
@@ -241,11 +235,13 @@ class Capturer(Worker):
         if not self._side.marks(1):
             return 0  # Without a lock, and without a transaction.
         with self._locked() as position:
-            marks = self._side.marks(settings().chunk)
+            began = time.monotonic()
+            marks = self._side.marks(self._chunk.size)
             keys = dict.fromkeys(key for _, tab, key in marks)
             self._publish([self._id(key) for key in keys], position)
             self._side.delete_marks([number for number, _, _ in marks])
-        counts.rows.add(self.capture.name, counts.FOLLOWED, n=len(marks))
+        self._chunk.fit(len(marks), time.monotonic() - began)
+        self.count(len(marks), self._side)
         return len(marks)
 
     def _copy(self) -> int:
@@ -255,7 +251,7 @@ class Capturer(Worker):
         if events[AHEAD - 1 : AHEAD].exists():
             self._copy_at = began + 1.0
             return 0
-        page = min(1000, settings().page)
+        page = self._page.size
         with self._locked() as position:
             state = self._states.get()
             at = state.progress
@@ -277,9 +273,9 @@ class Capturer(Worker):
             else:
                 self._states.update(progress=at)
         counts.rows.add(self.capture.name, counts.COPIED, n=len(keys))
-        self._copy_at = time.monotonic() + (time.monotonic() - began) * (
-            1 / max(0.01, settings().share) - 1
-        )
+        took = time.monotonic() - began
+        self._page.fit(len(keys), took)
+        self._copy_at = began + took / max(0.01, settings().share)
         return len(keys)
 
     @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,8 @@ from django_strangler.events import Event
 from django_strangler.outbox.encoding import encode
 from django_strangler.outbox.rules import check_type
 
-from .exceptions import InvalidMove, UnknownMove
-
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+from .declaring import NAME, declared
+from .exceptions import InvalidMove
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +84,7 @@ def capture(
         source=source,
         contract=contract,
     )
-    if not _NAME.fullmatch(made.name) or model.count(".") != 1:
+    if not NAME.fullmatch(made.name) or model.count(".") != 1:
         raise InvalidMove(
             f"The capture {made.name!r:.80} of {model!r:.80} is not valid. Name the "
             'model as "users.User", and give name= up to 40 lower-case letters, '
@@ -109,10 +107,4 @@ def model_of(capture: Capture) -> type[models.Model]:
 
 def find_capture(name: str) -> Capture:
     """The capture of that name."""
-    try:
-        return captures[name]
-    except KeyError:
-        known = ", ".join(sorted(captures)) or "none"
-        raise UnknownMove(
-            f"No app declares a capture {name!r} in its moves.py. Declared: {known}."
-        ) from None
+    return declared(captures, "capture", name)

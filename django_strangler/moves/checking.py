@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from django.db import connections
@@ -22,7 +22,7 @@ from .directions import Direction, direction_of, sides, ways_between
 from .exceptions import InvalidMove
 from .models import ON, MoveState
 from .sides import DatabaseSide
-from .sides.base import GATE, MARK, SIDE
+from .sides.session import GATE, MARK, SIDE
 from .values import fits
 from .ways import Way
 
@@ -36,6 +36,9 @@ class Obstacle:
     text: str
     todo: str = ""
     is_error: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.todo}".rstrip()
 
 
 def check(move: type[Move]) -> list[Obstacle]:
@@ -176,11 +179,17 @@ def _lacking(
     source: DatabaseSide, target: DatabaseSide, ways: Mapping[str, Way]
 ) -> Iterator[Obstacle]:
     # Before a move begins only: who follows it needs less than who puts triggers up.
-    for side, names in (
+    for side, names in _tables(source, target, ways):
+        yield from granted(side, side.lacking(names))
+
+
+def _tables(
+    source: DatabaseSide, target: DatabaseSide, ways: Mapping[str, Way]
+) -> list[tuple[DatabaseSide, list[str]]]:
+    return [
         (source, [way.name for way in ways.values()]),
         (target, [way.into for way in ways.values()]),
-    ):
-        yield from granted(side, side.lacking(names))
+    ]
 
 
 def unnumbered(ways: Mapping[str, Way]) -> Iterator[Obstacle]:
@@ -214,10 +223,7 @@ def _between(
 ) -> Iterator[Obstacle]:
     if source.kind != target.kind and "sqlite" in (source.kind, target.kind):
         yield Obstacle(text="SQLite moves to SQLite only.")
-    for side, names in (
-        (source, [way.name for way in ways.values()]),
-        (target, [way.into for way in ways.values()]),
-    ):
+    for side, names in _tables(source, target, ways):
         for text in side.obstacles(names):
             yield Obstacle(text=text)
     for way in ways.values():
@@ -260,42 +266,39 @@ def _keys(way: Way) -> Iterator[Obstacle]:
 
 def _columns(way: Way) -> Iterator[Obstacle]:
     filled = set(way.pairs.values())
-    for old, new in way.renamed.items():
-        if (
-            new not in way.there
-            and way.function is None
-            and not (way.here[old].generated)
-        ):
-            yield Obstacle(
-                text=f"{way.name}.{old} has no column {new} in {way.into}.",
-                todo="Add it there, or say in columns= what it is called, or None to "
-                "leave it behind.",
-            )
-    for old, new in way.pairs.items():
-        if way.function is None and not fits(way.here[old], way.there[new]):
-            yield Obstacle(
-                text=f"{way.name}.{old} is {way.here[old].type}, and {way.into}.{new} "
-                f"is {way.there[new].type}.",
-                todo="Let them hold the same, or give convert= and revert=.",
-            )
-    for name, column in way.there.items():
-        if (
-            column.required
-            and not column.generated
-            and name not in filled
-            and (way.function is None)
-        ):
-            yield Obstacle(
-                text=f"{way.into}.{name} is filled by no column, and has no default.",
-                todo="Give it a default in the database, or let it be NULL.",
-            )
-    kept = set(way.there) - filled - {n for n, c in way.there.items() if c.generated}
+    kept = {name for name, each in way.there.items() if not each.generated} - filled
+    if way.function is None:
+        yield from _unfit(way, kept)
     if kept and way.target.kind == "mariadb" and way.target.uniques(way.into):
         yield Obstacle(
             text=f"{way.into} has unique indexes besides its key, and columns that are "
             f"not moved: {', '.join(sorted(kept))}. MariaDB would empty them.",
             todo="Move them as well, or drop the indexes until the move is finished.",
         )
+
+
+def _unfit(way: Way, kept: Set[str]) -> Iterator[Obstacle]:
+    """Where no function of the project sees to it."""
+    for old, new in way.renamed.items():
+        if new not in way.there and not way.here[old].generated:
+            yield Obstacle(
+                text=f"{way.name}.{old} has no column {new} in {way.into}.",
+                todo="Add it there, or say in columns= what it is called, or None to "
+                "leave it behind.",
+            )
+    for old, new in way.pairs.items():
+        if not fits(way.here[old], way.there[new]):
+            yield Obstacle(
+                text=f"{way.name}.{old} is {way.here[old].type}, and {way.into}.{new} "
+                f"is {way.there[new].type}.",
+                todo="Let them hold the same, or give convert= and revert=.",
+            )
+    for name in sorted(kept):
+        if way.there[name].required:
+            yield Obstacle(
+                text=f"{way.into}.{name} is filled by no column, and has no default.",
+                todo="Give it a default in the database, or let it be NULL.",
+            )
 
 
 def _foreign(

@@ -23,41 +23,32 @@ def check_moves(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """E001, E002 and W001, of moves and captures."""
-    return [*_check_declarations(), *_check_captures(), *_check_router()]
+    return [*_check_declarations(), *_check_router()]
 
 
 def _check_declarations() -> Iterator[CheckMessage]:
-    for move in registry.values():
-        for alias in (move.source, move.target):
-            if alias not in connections:
-                yield Error(
-                    f"The move {move.name!r} names the database {alias!r}, which "
-                    "DATABASES does not have.",
-                    hint="Add it, or correct source= or target=.",
-                    id="strangler_moves.E001",
-                )
-        for table in move.tables:
-            try:
-                names(table)
-            except InvalidMove as error:
-                yield Error(str(error), id="strangler_moves.E002")
-
-
-def _check_captures() -> Iterator[CheckMessage]:
-    for capture in captures.values():
-        if capture.source not in connections:
+    named = [(f"move {m.name!r}", m.source) for m in registry.values()]
+    named += [(f"move {m.name!r}", m.target) for m in registry.values()]
+    named += [(f"capture {c.name!r}", c.source) for c in captures.values()]
+    for what, alias in named:
+        if alias not in connections:
             yield Error(
-                f"The capture {capture.name!r} names the database "
-                f"{capture.source!r}, which DATABASES does not have.",
-                hint="Add it, or correct source=.",
+                f"The {what} names the database {alias!r}, which DATABASES does not "
+                "have.",
+                hint="Add it, or correct source= or target=.",
                 id="strangler_moves.E001",
             )
-        if capture.name in registry:
-            yield Error(
-                f"A move and a capture are both named {capture.name!r}.",
-                hint="Give the capture another name=.",
-                id="strangler_moves.E002",
-            )
+    for table in (table for move in registry.values() for table in move.tables):
+        try:
+            names(table)
+        except InvalidMove as error:
+            yield Error(str(error), id="strangler_moves.E002")
+    for name in captures.keys() & registry.keys():
+        yield Error(
+            f"A move and a capture are both named {name!r}.",
+            hint="Give the capture another name=.",
+            id="strangler_moves.E002",
+        )
 
 
 def _check_router() -> Iterator[CheckMessage]:

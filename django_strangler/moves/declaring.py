@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from .exceptions import InvalidMove, UnknownMove
 
 Row: TypeAlias = dict[str, Any]
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+T = TypeVar("T")
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Move:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not isinstance(cls.name, str) or not _NAME.fullmatch(cls.name):
+        if not isinstance(cls.name, str) or not NAME.fullmatch(cls.name):
             raise InvalidMove(
                 f"{cls.name!r:.80} is not a move's name. Use up to 40 lower-case "
                 'letters, digits, - and _: name = "payments".'
@@ -111,13 +112,17 @@ registry: dict[str, type[Move]] = {}
 
 def find(name: str) -> type[Move]:
     """The move of that name."""
-    try:
-        return registry[name]
-    except KeyError:
-        known = ", ".join(sorted(registry)) or "none"
-        raise UnknownMove(
-            f"No app declares a move {name!r} in its moves.py. Declared: {known}."
-        ) from None
+    return declared(registry, "move", name)
+
+
+def declared(known: Mapping[str, T], what: str, name: str) -> T:
+    """The one of that name, or an error that lists the others."""
+    if name in known:
+        return known[name]
+    raise UnknownMove(
+        f"No app declares a {what} {name!r} in its moves.py. Declared: "
+        f"{', '.join(sorted(known)) or 'none'}."
+    )
 
 
 def move_of(label: str) -> type[Move] | None:

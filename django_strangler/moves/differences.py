@@ -16,7 +16,7 @@ from . import counts, syncing, verifying
 from .declaring import Move
 from .directions import Direction
 from .models import Difference, MoveState
-from .sides.base import decoded, encoded
+from .sides.session import decoded, encoded
 from .verifying import Found
 
 MOST = 10_000  # Of one move; more help nobody.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .declaring import Move
@@ -23,6 +23,8 @@ class Direction:
     epoch: int  # Of the target.
     over: int  # When the source was opened.
     ways: Mapping[str, Way]  # By table, parents first.
+    # Called between steps that are long together: a hold is to outlast them.
+    keep: Callable[[], object] = lambda: None
 
     @property
     def primary(self) -> str:
@@ -36,7 +38,10 @@ def sides(move: type[Move]) -> tuple[DatabaseSide, DatabaseSide]:
 
 
 def direction_of(
-    move: type[Move], ways: Mapping[str, Mapping[str, Way]] | None = None
+    move: type[Move],
+    ways: Mapping[str, Mapping[str, Way]] | None = None,
+    *,
+    keep: Callable[[], object] = lambda: None,
 ) -> Direction:
     """How things stand; ``ways`` are those that are known already, by primary."""
     legacy, modern = sides(move)
@@ -57,6 +62,7 @@ def direction_of(
         epoch=there[0],
         over=here[1],
         ways=known if known is not None else ways_between(move, legacy, modern),
+        keep=keep,
     )
 
 

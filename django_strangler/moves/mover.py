@@ -24,20 +24,17 @@ from .declaring import Move, registry
 from .directions import LEGACY, MODERN, Direction, direction_of, sides, ways_between
 from .exceptions import Fenced, MoveRefused
 from .models import ON, MoveState, Stage
-from .sides.base import Key
+from .sides import Key
 from .switching import Switch, is_first, is_switching, reopen, settle
 from .verifying import Position
 from .ways import Way
-from .working import Worker
+from .working import LOOK, Worker
 
 logger = logging.getLogger("django_strangler.moves")
 
-LOOK = 0.2  # Seconds: who works, at what, and whether somebody switches.
-LOOK_CLOSELY = 10.0  # And whether tables and triggers are as they were.
+LOOK_CLOSELY = 10.0  # Seconds: whether tables and triggers are as they were.
 IDLE = 0.1  # The longest sleep.
-TIDY = 20_000  # Marks.
 TICK = timedelta(microseconds=500)
-TAKES = 0.25  # Seconds: pages and chunks that take longer are made smaller.
 
 
 class Mover(Worker):
@@ -51,16 +48,11 @@ class Mover(Worker):
         super().__init__(move.name, move.source)
         self.move = move
         self._now = monotonic
-        self._states = MoveState.objects.using(move.source).filter(name=move.name)
         self._state: MoveState | None = None
         self._direction: Direction | None = None
         self._ways: dict[str, Mapping[str, Way]] = {}
-        self._look_at = self._closely_at = self._copy_at = self._validate_at = 0.0
-        self._page = min(1000, settings().page)
-        self._chunk = min(500, settings().chunk)
+        self._closely_at = self._validate_at = 0.0
         self._best = float("inf")  # Seconds for a row, when nothing else goes on.
-        self._idle = settings().poll
-        self._deleted = 0
 
     def step(self) -> float:
         try:
@@ -104,7 +96,7 @@ class Mover(Worker):
             return
         if self._now() >= self._closely_at:
             self._look_closely()
-        direction = direction_of(self.move, self._ways)
+        direction = direction_of(self.move, self._ways, keep=self._hold.keep)
         settle(self._state, direction)
         if self._is_left_half_way(self._state, direction):
             self._resume(self._state, direction)
@@ -120,9 +112,9 @@ class Mover(Worker):
             LEGACY: ways_between(self.move, legacy, modern),
             MODERN: ways_between(self.move, modern, legacy),
         }
-        errors = [each for each in checking.seen(self.move) if each.is_error]
-        if errors:
-            raise MoveRefused(f"{errors[0].text} {errors[0].todo}".rstrip())
+        for each in checking.seen(self.move):
+            if each.is_error:
+                raise MoveRefused(str(each))
         self._closely_at = self._now() + LOOK_CLOSELY
 
     def _is_left_half_way(self, state: MoveState, direction: Direction) -> bool:
@@ -136,25 +128,19 @@ class Mover(Worker):
             reopen(self.move)
             return
         logger.warning("The move %r goes on with a switch that has died", state.name)
-        Switch(self.move, state.goal).run(resumed=True)
+        Switch(self.move, state.goal, keep=self.keep).run(resumed=True)
 
     # Work
 
     def _work(self, state: MoveState, direction: Direction) -> float:
         # A page and a chunk in turn: who writes much, keeps no copy from its end.
-        chunk, began = self._chunk, self._now()
+        chunk, began = self._chunk.size, self._now()
         most = chunk if state.stage == Stage.COPYING else syncing.AT_ONCE
-        done, _ = syncing.follow(direction, chunk, most, keep=self._hold.keep)
-        if done >= chunk:
-            took = (self._now() - began) * chunk / done
-            self._chunk = _fitting(chunk, took, settings().chunk)
+        done, _ = syncing.follow(direction, chunk, most)
+        self._chunk.fit(done, self._now() - began)
+        self.count(done, direction.source)
         if done:
             self._idle = settings().poll
-            self._deleted += done
-            counts.rows.add(self.move.name, counts.FOLLOWED, n=done)
-            if self._deleted > TIDY:
-                self._deleted = 0
-                direction.source.tidy()
         if state.stage == Stage.COPYING:
             if self._now() < self._copy_at:
                 return min(self._copy_at - self._now(), settings().poll)
@@ -180,12 +166,12 @@ class Mover(Worker):
             )
             if at["is_done"]:
                 continue
-            began = self._now()
+            began, page = self._now(), self._page.size
             after: Key | None = tuple(at["after"]) if at["after"] else None
-            rows, last = syncing.copy_page(direction, way, after, self._page)
+            rows, last = syncing.copy_page(direction, way, after, page)
             at["rows"] += rows
             counts.rows.add(self.move.name, counts.COPIED, n=rows)
-            at["is_done"] = rows < self._page
+            at["is_done"] = rows < page
             at["after"] = last or at["after"]
             self._pace(state, direction, rows, self._now() - began)
             self._books(state).update(progress=state.progress)
@@ -211,12 +197,12 @@ class Mover(Worker):
         conf = settings()
         share = max(0.01, conf.share if state.share is None else state.share)
         rest = took * (1 / share - 1)
-        if rows >= self._page:
+        if rows >= self._page.size:
             each = took / rows
             self._best = min(self._best, each)
             if each > 3 * self._best:  # The databases have other work.
                 rest += took
-            self._page = _fitting(self._page, took, conf.page)
+            self._page.fit(rows, took)
         behind = (direction.source.replica_lag(), direction.target.replica_lag())
         if max(behind) > conf.replica_lag:
             rest += 1.0
@@ -248,13 +234,6 @@ class Mover(Worker):
         )
 
 
-def _fitting(size: int, took: float, most: int) -> int:
-    """How much to do at once: as long, others wait for the lock and the hold lasts."""
-    if took > 2 * TAKES:
-        return max(min(100, most), size // 2)
-    return min(most, size * 2) if took < TAKES else size
-
-
 def run(
     stop: threading.Event,
     only: str | None = None,
@@ -271,6 +250,9 @@ def run(
             if name not in workers:
                 workers[name] = _worker(name)
             delay = _stepped(workers[name], trouble)
+            for each in workers.values():
+                with suppress(Error):  # It is told when that one has its turn.
+                    each.keep()
             due[name] = time.monotonic() + delay
         beat()
         delay = min(due.values(), default=float("inf")) - time.monotonic()

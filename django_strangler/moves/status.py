@@ -16,6 +16,7 @@ from .declaring import Move
 from .directions import LEGACY, MODERN, Direction, direction_of
 from .exceptions import UnknownMove
 from .models import ON, Mover, MoveState, Stage
+from .sides.fence import PATIENCE
 
 NOT_BEGUN, STOPPED = "not begun", "stopped"  # The second is a capture.
 
@@ -98,8 +99,9 @@ def _on(state: MoveState, direction: Direction) -> Status:
 
 def alive(name: str, source: str) -> tuple[int, str]:
     """How many processes follow it now, and why one of them stands still."""
+    # A hold may run out while its process waits for a lock: that is not its death.
     rows = Mover.objects.using(source).filter(
-        move=name, switches=False, expires_at__gt=DatabaseNow()
+        move=name, switches=False, expires_at__gt=DatabaseNow(-PATIENCE)
     )
     troubles = list(rows.values_list("trouble", flat=True))
     return len(troubles), next(filter(None, troubles), "")

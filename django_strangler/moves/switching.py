@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 from django.db import Error, router
+from django.db.models import QuerySet
 
 from django_strangler.clock import DatabaseNow
 from django_strangler.databases import is_transient
@@ -90,9 +91,7 @@ def refusals(
         obstacles += checking.tied(direction.move)
         if not without_relay:
             obstacles += checking.undrained(direction.move, direction.target.alias)
-    return found + [
-        f"{each.text} {each.todo}".rstrip() for each in obstacles if each.is_error
-    ]
+    return found + [str(each) for each in obstacles if each.is_error]
 
 
 class Switch:
@@ -103,7 +102,7 @@ class Switch:
         move: type[Move],
         goal: str,
         *,
-        hold: Hold | None = None,
+        keep: Callable[[], object] = lambda: None,  # What else is to live meanwhile.
         say: Callable[[str], object] = lambda text: None,
         without_relay: bool = False,
     ) -> None:
@@ -111,14 +110,15 @@ class Switch:
         self._without_relay = without_relay
         self._say = say
         self._state = MoveState.objects.using(move.source).filter(name=move.name)
-        self._hold = hold or hold_of(move.name, move.source, length=HOLD, switches=True)
+        self._hold = hold_of(move.name, move.source, length=HOLD, switches=True)
+        self._beside = keep
 
     def run(self, *, resumed: bool = False) -> float:
         """Switch; says for how many seconds both sides were closed."""
         conf = settings()
         deadline = time.monotonic() + conf.patience
         state = self._state.get()
-        direction = direction_of(self.move)
+        direction = direction_of(self.move, keep=self._beside)
         if direction.primary == self.goal:
             settle(state, direction)
             return 0.0
@@ -141,6 +141,10 @@ class Switch:
         finally:
             self._hold.leave()
 
+    def _keep(self) -> None:
+        self._hold.keep()
+        self._beside()
+
     def _refuse_if(self, reasons: list[str]) -> None:
         if reasons:
             self._state.update(goal="")
@@ -150,7 +154,7 @@ class Switch:
 
     def _until(self, deadline: float) -> float:
         while True:
-            direction = direction_of(self.move)
+            direction = direction_of(self.move, keep=self._keep)
             if direction.primary == self.goal:
                 settle(self._state.get(), direction)
                 return 0.0
@@ -179,15 +183,14 @@ class Switch:
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._hold.keep()
+            self._keep()
             time.sleep(min(0.1, max(0.0, until - time.monotonic())))
 
     def _catch_up(self, direction: Direction, until: float) -> None:
         """Follow until a pass is quick: what is written then, is soon followed."""
         while True:
-            self._hold.keep()
             began = time.monotonic()
-            syncing.follow(direction, settings().chunk, keep=self._hold.keep)
+            syncing.follow(direction, settings().chunk)
             if time.monotonic() - began <= QUICK:
                 return
             if time.monotonic() > until:
@@ -198,10 +201,10 @@ class Switch:
         if not direction.source.is_closed():
             self._catch_up(direction, deadline)
             try:
-                self._number(direction, direction.target.numbers_before(), before=True)
+                self._number(direction, direction.target.numbers_before, before=True)
             except Busy as error:  # Its readers queue behind it: not again at once.
                 raise TooSlow(str(error)) from error
-            self._hold.keep()
+            self._keep()
         token, asked = self._close(direction)
         try:
             self._closed(direction, time.monotonic() + conf.pause)
@@ -231,8 +234,8 @@ class Switch:
         # transactions follow one another, there is a moment between two.
         until = time.monotonic() + random.uniform(*BACK_OFF)
         while time.monotonic() < until:
-            self._hold.keep()
-            syncing.follow(direction, conf.chunk, keep=self._hold.keep)
+            self._keep()
+            syncing.follow(direction, conf.chunk)
             asked = time.monotonic()
             with suppress(Busy):
                 return direction.source.close(0), asked
@@ -247,7 +250,6 @@ class Switch:
         """With the source closed, all who wrote are done, and their marks are there."""
         touched: dict[str, set[Key]] = {}
         while True:
-            self._hold.keep()
             number, followed = syncing.follow(direction, IN_CLOSED, IN_CLOSED)
             for tab, keys in followed.items():
                 touched.setdefault(tab, set()).update(keys)
@@ -276,7 +278,7 @@ class Switch:
                 if before and ahead:
                     if given < least + ahead // 2:
                         way.target.skip_numbers(way.into, new, least + ahead)
-                elif not before and not direction.target.numbers_before():
+                elif not before and not direction.target.numbers_before:
                     # Fenced, as opening is: where another switch has opened it, rows
                     # have got these numbers by now.
                     with direction.target.writing(direction.epoch):
@@ -293,15 +295,10 @@ def settle(state: MoveState, direction: Direction) -> None:
         pk=state.pk, stage=state.stage
     )
     if state.stage in (Stage.FOLLOWING, Stage.BACK) and state.stage != stage:
-        state.stage, state.goal = stage, ""
-        state.verified_at, state.validated = None, {}
-        rows.update(
-            stage=stage,
-            goal="",
-            verified_at=None,
-            validated={},
-            switched_at=DatabaseNow(),
-        )
+        anew = dict[str, object](stage=stage, goal="", verified_at=None, validated={})
+        for name, value in anew.items():
+            setattr(state, name, value)
+        rows.update(**anew, switched_at=DatabaseNow())
     elif state.goal == direction.primary:
         rows.update(goal="")
 
@@ -320,19 +317,19 @@ def reopen(move: type[Move]) -> None:
 
 def is_first(move: type[Move], hold: Hold) -> bool:
     """Whether this hold is the one that works: who switches, then who came first."""
-    live = Mover.objects.using(move.source).filter(
-        move=move.name, expires_at__gt=DatabaseNow()
-    )
-    first = live.order_by("-switches", "id").values_list("token", flat=True).first()
+    live = _live(move).order_by("-switches", "id")
+    first = live.values_list("token", flat=True).first()
     return first is None or first == hold.token
 
 
 def is_switching(move: type[Move]) -> bool:
     """Whether a living process is at it."""
-    live = Mover.objects.using(move.source).filter(
-        move=move.name, switches=True, expires_at__gt=DatabaseNow()
-    )
-    return live.exists()
+    return _live(move).filter(switches=True).exists()
+
+
+def _live(move: type[Move]) -> QuerySet[Mover]:
+    rows = Mover.objects.using(move.source)
+    return rows.filter(move=move.name, expires_at__gt=DatabaseNow())
 
 
 GOALS = (LEGACY, MODERN)

@@ -9,7 +9,7 @@ can do harm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from django.db import IntegrityError
@@ -17,8 +17,8 @@ from django.db import IntegrityError
 from .directions import Direction
 from .exceptions import MoveRefused
 from .sides import Key, Values
-from .sides.base import chunks, plain
 from .sides.postgresql import PostgreSQL
+from .sides.session import chunks, plain
 from .ways import Way
 
 Wanted: TypeAlias = dict[str, list[Key]]
@@ -74,24 +74,16 @@ def _poured(way: Way, after: Key | None, most: int) -> tuple[int, Key | None] | 
 
 
 def follow(
-    direction: Direction,
-    chunk: int,
-    most: int = AT_ONCE,
-    *,
-    keep: Callable[[], object] = lambda: None,
+    direction: Direction, chunk: int, most: int = AT_ONCE
 ) -> tuple[int, dict[str, set[Key]]]:
-    """
-    Sync what marks name, oldest first; how many marks, and whose.
-
-    ``keep`` is called for each chunk: so many take longer than a hold lasts.
-    """
+    """Sync what marks name, oldest first; how many marks, and whose."""
     marks = direction.source.marks(most)
     numbers: dict[tuple[str, Key], list[int]] = {}
     for number, tab, key in marks:
         numbers.setdefault((tab, key), []).append(number)
     followed: dict[str, set[Key]] = {}
     for part in chunks(list(numbers), chunk):
-        keep()
+        direction.keep()
         wanted: Wanted = {}
         for tab, key in part:
             wanted.setdefault(tab, []).append(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -100,7 +100,8 @@ def _entered(move: type[Move], durable: bool) -> Iterator[str]:
                 # Perhaps its server is away, and the other side has the truth.
                 away, is_open = away or error, False
             if is_open:
-                with _ending(block):
+                with ExitStack() as ending:
+                    ending.push(block)  # It has begun.
                     yield alias
                 return
         if away is not None:
@@ -140,17 +141,6 @@ def _enter(move: type[Move], alias: str, block: transaction.Atomic) -> bool:
             transaction.set_rollback(True, using=alias)
             block.__exit__(None, None, None)
     return is_open
-
-
-@contextmanager
-def _ending(block: transaction.Atomic) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        block.__exit__(type(error), error, error.__traceback__)
-        raise
-    else:
-        block.__exit__(None, None, None)
 
 
 def _likely(move: type[Move]) -> list[str]:
@@ -217,6 +207,10 @@ def _standing(side: DatabaseSide) -> int:
     return found[1] if found is not None else 0
 
 
+def _inside(move: type[Move]) -> str | None:
+    return _writing.get({}).get(move.name) or _reading.get({}).get(move.name)
+
+
 def model(label: str) -> type[models.Model]:
     """
     The model to use now for a table that moves: ``moves.model("payments.Payment")``.
@@ -231,8 +225,7 @@ def model(label: str) -> type[models.Model]:
         for each in move.tables
         if label.lower() in (each.label, (each.into or "").lower())
     )
-    inside = _writing.get({}).get(move.name) or _reading.get({}).get(move.name)
-    alias = inside or primary(move)
+    alias = _inside(move) or primary(move)
     if alias == move.source:
         return apps.get_model(table.model)
     if table.is_handed_over:
@@ -250,8 +243,7 @@ class Router:
         move = move_of(model._meta.label_lower)
         if move is None:
             return router.db_for_read(model) if _is_beside(hints) else None
-        inside = _writing.get({}).get(move.name) or _reading.get({}).get(move.name)
-        return _own_side(move, model) or inside or primary(move)
+        return _own_side(move, model) or _inside(move) or primary(move)
 
     def db_for_write(self, model: type[models.Model], **hints: Any) -> str | None:
         """Inside of ``moves.atomic`` its alias; else an error, while a move is on."""

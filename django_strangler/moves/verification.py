@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,12 +27,7 @@ class Verified:
     seconds: float
 
 
-def verify(
-    move: type[Move],
-    *,
-    repair: bool = False,
-    progress: Callable[[int], object] = lambda rows: None,
-) -> Verified:
+def verify(move: type[Move], *, repair: bool = False) -> Verified:
     """Compare everything; with ``repair``, sync what differs and look again."""
     began = time.monotonic()
     direction = direction_of(move)
@@ -41,7 +36,6 @@ def verify(
     for compared in _everything(direction):
         rows += compared.rows
         differing += differences.note(move, compared.rows, compared.found)
-        progress(rows)
     if repair:
         differing = differences.repair(direction)
     else:

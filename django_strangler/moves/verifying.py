@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 
 from .directions import Direction
 from .sides import Key, Values, side_of
-from .sides.base import chunks, plain
+from .sides.session import chunks, plain
 from .ways import Way
 
-RANGE = 20_000  # Rows that one digest covers,
-NARROW = 500  # then of each part of it,
-EXACT = 1000  # and rows that are compared by value at a time.
+RANGE = 20_000  # Rows of a step where nothing else is to be done,
+NARROW = 500  # of each part of it where digests differ,
+EXACT = (
+    1000  # and that are compared by value at a time, or between two chunks of marks.
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def step(
     """
     Compare the next range; the two sides at once, if there is a thread for it.
 
-    ``most`` are the rows of a range that databases cannot compare by themselves.
+    ``most`` are its rows: what is written meanwhile, is followed afterwards only.
     """
     ways = list(direction.ways.values())
     known = tuple(position.after) if position.after is not None else None
@@ -70,9 +72,9 @@ def step(
     way = ways[position.table]
     by_digest = way.is_plain and way.has_one_order
     if by_digest:
-        after, rows, found = _by_digest(direction, way, known, beside)
+        after, rows, found = _by_digest(direction, way, known, most, beside)
     elif position.extra:
-        after, rows, found = _extra(direction, way, known)
+        after, rows, found = _extra(direction, way, known, most)
     else:
         after, rows, found = _by_value(direction, way, known, most)
     if after is not None:
@@ -100,6 +102,7 @@ def compare(direction: Direction, way: Way, keys: Sequence[Key]) -> list[Found]:
     """What is not equal of these, by value."""
     found: list[Found] = []
     for part in chunks(keys, EXACT):
+        direction.keep()
         found += _exactly(direction, way, part)
     return found
 
@@ -145,9 +148,13 @@ def _unequal(way: Way, keys: Sequence[Key], rows: Sequence[Values]) -> Iterator[
 
 
 def _by_digest(
-    direction: Direction, way: Way, after: Key | None, beside: Executor | None
+    direction: Direction,
+    way: Way,
+    after: Key | None,
+    most: int,
+    beside: Executor | None,
 ) -> tuple[Key | None, int, list[Found]]:
-    upto = way.source.bound(way.name, way.key, after, RANGE)
+    upto = way.source.bound(way.name, way.key, after, most)
     rows, same = _same(way, after, upto, beside)
     if same:
         return upto, rows, []
@@ -197,14 +204,14 @@ def _by_value(
 
 
 def _extra(
-    direction: Direction, way: Way, after: Key | None
+    direction: Direction, way: Way, after: Key | None, most: int
 ) -> tuple[Key | None, int, list[Found]]:
     """Rows that only the destination has, in its own order."""
     back = Way(direction.move, way.table, way.target, way.source)
-    rows = way.target.rows_after(way.into, way.key_there, way.key_there, after, RANGE)
+    rows = way.target.rows_after(way.into, way.key_there, way.key_there, after, most)
     there = [plain(row) for row in rows]
     keys = {back.key_to(key): key for key in there}
     known = way.source.rows_of(way.name, way.key, way.key, list(keys))
     odd = keys.keys() - {plain(row) for row in known}
     found = compare(direction, way, sorted(odd, key=str))
-    return (there[-1] if len(there) == RANGE else None), 0, found
+    return (there[-1] if len(there) == most else None), 0, found

@@ -10,7 +10,7 @@ from django.apps import apps
 from .declaring import Move, Row, Table
 from .exceptions import InvalidMove
 from .sides import Column, DatabaseSide, Key, Values
-from .sides.base import plain
+from .sides.session import plain
 from .values import Convert, alike, dumping, family, loading
 
 

@@ -11,10 +11,16 @@ from django_strangler.exceptions import StranglerError
 from django_strangler.holding import Hold
 from django_strangler.printable import printable
 
+from . import counts
 from .conf import settings
-from .models import Mover
+from .models import Mover, MoveState
+from .sides import DatabaseSide
 
 logger = logging.getLogger("django_strangler.moves")
+
+TIDY = 20_000  # Marks.
+LOOK = 0.2  # Seconds: who works, at what, and whether somebody switches.
+TAKES = 0.25  # Seconds: what takes longer at once, is made smaller.
 
 
 def hold_of(name: str, source: str, *, length: float, switches: bool = False) -> Hold:
@@ -27,6 +33,23 @@ def hold_of(name: str, source: str, *, length: float, switches: bool = False) ->
     )
 
 
+class Batch:
+    """How much to do at once: meanwhile others wait for the lock, and a hold runs."""
+
+    def __init__(self, first: int, most: int) -> None:
+        self.size, self._most = min(first, most), most
+
+    def fit(self, done: int, took: float) -> None:
+        """So many took so many seconds; fewer than it says nothing."""
+        if done < self.size:
+            return
+        took *= self.size / done
+        if took > 2 * TAKES:
+            self.size = max(min(100, self._most), self.size // 2)
+        elif took < TAKES:
+            self.size = min(self._most, self.size * 2)
+
+
 class Worker(ABC):
     """One process at one of them. Its hold tells others that it lives."""
 
@@ -36,6 +59,12 @@ class Worker(ABC):
         self.name = name
         self._hold = hold_of(name, source, length=settings().lease)
         self._rows = Mover.objects.using(source)
+        self._states = MoveState.objects.using(source).filter(name=name)
+        self._page = Batch(1000, settings().page)
+        self._chunk = Batch(500, settings().chunk)
+        self._idle = settings().poll
+        self._look_at = self._copy_at = 0.0
+        self._deleted = TIDY  # At first at once: nobody may ever have looked at them.
         self._told: tuple[object, str] | None = None
         self._trouble = Announcer(logger)
 
@@ -46,6 +75,21 @@ class Worker(ABC):
     @abstractmethod
     def recover(self) -> None:
         """After an error look at everything anew; the hold goes on."""
+
+    def count(self, marks: int, side: DatabaseSide) -> None:
+        """So many were followed; now and again their table needs to be tidied."""
+        if not marks:
+            return
+        counts.rows.add(self.name, counts.FOLLOWED, n=marks)
+        self._deleted += marks
+        if self._deleted > TIDY:
+            self._deleted = 0
+            side.tidy()
+
+    def keep(self) -> None:
+        """Let the hold go on, if there is one: other work takes its time."""
+        if self._hold.is_valid:
+            self._hold.keep()
 
     def leave(self) -> None:
         """Let another one work at once."""

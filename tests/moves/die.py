@@ -50,7 +50,7 @@ def patch(owner: type, name: str, when: str) -> None:
             os._exit(9)
         return found
 
-    for each in (owner, *owner.__subclasses__()):
+    for each in (*owner.__mro__, *owner.__subclasses__()):
         if name in vars(each):
             setattr(each, name, dying)
 

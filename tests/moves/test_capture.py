@@ -51,6 +51,9 @@ from .test_watching import panel, say
 FIELDS = ("username", "email")
 
 
+SMALL = {"PAGE": 10, "CHUNK": 7}
+
+
 class Captured:
     """Users of one database as events, and a copy of them in another."""
 
@@ -242,9 +245,9 @@ def test_a_capturer_that_dies_before_its_commit_tells_everything_again(
     assert captured.told() == [(2, "2@x")]
 
 
-def test_copying_goes_on_where_it_was(captured, monkeypatch):
+def test_copying_goes_on_where_it_was(captured, settings):
     add(captured.source, *range(2, 26))
-    monkeypatch.setattr(capturer, "settings", lambda: Small)
+    settings.STRANGLER = {**settings.STRANGLER, "MOVES": SMALL}
     captured.begin().step()
     assert len(captured.events()) == 10
 
@@ -254,13 +257,32 @@ def test_copying_goes_on_where_it_was(captured, monkeypatch):
     assert captured.state().progress["rows"] == 25
 
 
-class Small:
-    page, chunk, poll, share, lag = 10, 7, 0.001, 1.0, 5.0
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_batch_is_made_smaller_where_it_takes_long(make, monkeypatch, kind):
+    captured = make(kind)
+    captured.work(captured.begin())
+    add(captured.source, *range(2, 1002))
+    clock, batches = [1000.0], []
+    worker = Capturer(captured.capture)
+    publish = worker._publish
+
+    def slowly(ids, position):
+        batches.append(len(ids))
+        clock[0] += len(ids) * 0.002
+        publish(ids, position)
+
+    monkeypatch.setattr(worker, "_publish", slowly)
+    monkeypatch.setattr(capturer.time, "monotonic", lambda: clock[0])
+
+    while not captured.is_quiet():
+        worker.step()
+
+    assert batches == [500, 250, 250]
 
 
-def test_copying_waits_for_relays_and_changes_do_not(captured, monkeypatch):
+def test_copying_waits_for_relays_and_changes_do_not(captured, monkeypatch, settings):
     add(captured.source, *range(2, 26))
-    monkeypatch.setattr(capturer, "settings", lambda: Small)
+    settings.STRANGLER = {**settings.STRANGLER, "MOVES": SMALL}
     monkeypatch.setattr(capturer, "AHEAD", 10)
     worker = captured.begin()
     worker.step()

@@ -10,9 +10,10 @@ from django_strangler.moves import atomic, beginning, checking, syncing, using
 from django_strangler.moves.differences import known
 from django_strangler.moves.directions import direction_of, sides
 from django_strangler.moves.exceptions import MoveRefused
+from django_strangler.moves.models import Mark
 from django_strangler.moves.status import status
 
-from .conftest import pay
+from .conftest import pay, run
 
 
 def test_tables_go_there_and_back_while_their_rows_change(pair):
@@ -79,6 +80,54 @@ def test_a_closed_side_refuses_every_write_and_names_the_move(pair):
         ):
             cursor.execute(sql)
     assert pair.rows(pair.legacy) == before
+
+
+HOSTILE = """
+CREATE SCHEMA hostile;
+CREATE FUNCTION hostile.harm(text, text) RETURNS boolean LANGUAGE plpgsql AS
+  $$ BEGIN RAISE EXCEPTION 'code of another runs as %', current_user; END $$;
+CREATE OPERATOR hostile.= (FUNCTION = hostile.harm, LEFTARG = text, RIGHTARG = text);
+CREATE OPERATOR hostile.<> (FUNCTION = hostile.harm, LEFTARG = text, RIGHTARG = text);
+CREATE FUNCTION hostile.harm(varchar, varchar) RETURNS boolean LANGUAGE sql AS
+  $$ SELECT hostile.harm($1::text, $2::text) $$;
+CREATE OPERATOR hostile.=
+  (FUNCTION = hostile.harm, LEFTARG = varchar, RIGHTARG = varchar);
+CREATE FUNCTION hostile.current_setting(text, boolean DEFAULT true) RETURNS text
+  LANGUAGE sql AS $$ SELECT hostile.harm('', '')::text $$;
+CREATE FUNCTION hostile.pg_advisory_xact_lock_shared(int, int) RETURNS void
+  LANGUAGE sql AS $$ SELECT hostile.harm('', '') $$;
+CREATE FUNCTION hostile.json_build_array(bigint) RETURNS json
+  LANGUAGE sql AS $$ SELECT to_json(hostile.harm('', '')) $$;
+CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz
+  LANGUAGE sql AS $$ SELECT hostile.harm('', '')::text::timestamptz $$;
+CREATE TABLE hostile.strangler_moves_mark (move text, tab text, key text, at text);
+CREATE TABLE hostile.strangler_moves_gate (move text, closed boolean);
+CREATE DOMAIN hostile.text AS pg_catalog.text CHECK (hostile.harm('', ''))
+"""
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_the_fence_runs_no_code_that_others_call_by_its_names(make_pair, level):
+    pair = make_pair("postgresql")
+    pay(pair.legacy, 2)
+    pair.start()
+    pair.follow()
+    run(pair.legacy, HOSTILE)
+    try:
+        with transaction.atomic(using=pair.legacy):
+            run(pair.legacy, f"SET TRANSACTION ISOLATION LEVEL {level}")
+            run(pair.legacy, "SET LOCAL search_path = hostile, pg_catalog, public")
+            for sql in ("UPDATE {} SET amount = 1", "UPDATE {} SET id = id + 1000"):
+                run(pair.legacy, sql.format("payments_payment"))
+            run(pair.legacy, "DELETE FROM payments_payment")
+            run(pair.legacy, "TRUNCATE payments_refund")
+    finally:
+        run(pair.legacy, "DROP SCHEMA hostile CASCADE")
+
+    marks = Mark.objects.using(pair.legacy).filter(tab="payments.payment")
+    assert len(set(marks.values_list("key", flat=True))) == 4
+    pair.follow()
+    pair.assert_equal()
 
 
 def test_a_changed_key_moves_its_row(pair):

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections import Counter
+from importlib import import_module
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -45,9 +46,11 @@ from django_strangler.moves.capturing import captures
 from django_strangler.moves.directions import direction_of
 from django_strangler.moves.exceptions import InvalidMove, MoveRefused, UnknownMove
 from django_strangler.moves.models import Mark, MoveState
+from django_strangler.moves.models import Mover as MoverRow
 from django_strangler.moves.mover import Mover
-from django_strangler.moves.sides import mariadb, side_of
+from django_strangler.moves.sides import mariadb, postgresql, side_of
 from django_strangler.moves.status import status
+from django_strangler.moves.working import Batch
 
 from .conftest import Pair, attend, drop_foreign_keys, pay
 
@@ -108,6 +111,19 @@ def test_a_mover_validates_in_rotation_and_counts_it_as_evidence(moved):
     assert seen.failed == 1
     assert seen.checked >= 20
     assert len(differences.known(moved.move)) == 1
+
+
+@pytest.mark.parametrize("pair", ["postgresql", "mariadb-postgresql"], indirect=True)
+def test_marks_wait_for_few_rows_that_are_validated(pair):
+    many = [Payment(user_id=1, amount="1.00") for _ in range(1500)]
+    Payment.objects.using(pair.legacy).bulk_create(many)
+    pair.start()
+    pair.follow()
+    pair.state().update(validated={}, verified_at=None)
+
+    Mover(pair.move).step()
+
+    assert pair.state().get().validated["rows"] == 1000
 
 
 def test_board_and_doctor_hold_while_rows_differ(moved):
@@ -182,15 +198,25 @@ def test_a_mover_that_stands_still_says_why(moved, settings):
     assert watching._Followed()() == {"payments": (1, "")}
 
 
+class Alone(working.Worker):
+    """One that needs no database."""
+
+    what = "move"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def recover(self) -> None: ...
+
+    def keep(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+
 def test_one_that_fails_does_not_hold_up_the_others(monkeypatch):
     stop, steps = threading.Event(), Counter()
 
-    class Failing(working.Worker):
-        what = "move"
-
-        def __init__(self, name: str) -> None:
-            self.name = name
-
+    class Failing(Alone):
         def step(self) -> float:
             steps[self.name] += 1
             if self.name == "bad":
@@ -198,10 +224,6 @@ def test_one_that_fails_does_not_hold_up_the_others(monkeypatch):
             if steps["good"] == 50:
                 stop.set()
             return 0.0
-
-        def recover(self) -> None: ...
-
-        def leave(self) -> None: ...
 
         def stand_still(self, error: Exception) -> float:
             steps["told"] += 1
@@ -244,9 +266,57 @@ def test_a_mover_does_less_at_once_where_databases_are_slow(moved, monkeypatch, 
     assert chunks[6:] == [100, 200, 400, 800, 1600, 2000]
 
 
-def test_a_mover_never_does_more_at_once_than_it_may():
-    assert mover._fitting(20, 1.0, 20) == 20
-    assert mover._fitting(400, 1.0, 2000) == 200
+def test_nobody_ever_does_more_at_once_than_is_allowed():
+    batch = Batch(1000, most=20)
+
+    batch.fit(20, took=1.0)
+    assert batch.size == 20
+    batch.fit(20, took=0.0)
+    assert batch.size == 20
+
+
+def test_a_batch_says_something_only_when_it_is_full():
+    batch = Batch(500, most=2000)
+
+    batch.fit(499, took=10.0)
+    assert batch.size == 500
+    batch.fit(2000, took=10.0)  # 2.5 s for each 500.
+    assert batch.size == 250
+
+
+def test_one_who_waits_for_a_lock_is_still_there(moved):
+    hold = attend("payments", moved.legacy)
+    row = MoverRow.objects.using(moved.legacy)
+
+    row.filter(token=hold.token).update(expires_at=DatabaseNow(-4))
+    assert [each.level for each in watching.find()] == [Level.FINE]
+
+    row.filter(token=hold.token).update(expires_at=DatabaseNow(-60))
+    (found,) = watching.find()
+    assert found.text == "No mover follows payments."
+
+
+def test_a_step_that_is_long_keeps_the_holds_of_the_others(monkeypatch):
+    order, stop = [], threading.Event()
+
+    class Slow(Alone):
+        def keep(self) -> None:
+            order.append(f"keep {self.name}")
+
+        def step(self) -> float:
+            order.append(self.name)
+            if len(order) > 4:
+                stop.set()
+            return 0.0
+
+    workers = {name: Slow(name) for name in ("one", "two")}
+    monkeypatch.setattr(mover, "registry", dict.fromkeys(workers))
+    monkeypatch.setattr(mover, "captures", {})
+    monkeypatch.setattr(mover, "_worker", workers.get)
+
+    mover.run(stop)
+
+    assert order[:5] == ["one", "keep one", "two", "keep one", "keep two"]
 
 
 def test_a_row_that_the_target_does_not_take_is_told(make_pair, settings):
@@ -368,6 +438,90 @@ def test_marks_of_one_that_stands_still_are_not_read_for_another(kind, make_pair
         text = "\n".join(str(each) for each in plans)
         assert "strangler_moves_of" in text
         assert "Removed by Filter" not in text
+
+
+def test_marks_go_one_by_one_where_the_planner_knows_nothing(make_pair):
+    side = side_of("payments", make_pair("postgresql").legacy)
+    side.run("ALTER TABLE strangler_moves_mark SET (autovacuum_enabled = off)")
+    side.run(
+        "DELETE FROM pg_statistic WHERE starelid = 'strangler_moves_mark'::regclass"
+    )
+    side.run(
+        "INSERT INTO strangler_moves_mark (move, tab, key, at) "
+        "SELECT 'payments', 'a.b', '[1]', now() FROM generate_series(1, 20000)"
+    )
+    numbers = [number for number, _, _ in side.marks(100)]
+
+    plan = side.fetch(
+        f"EXPLAIN ANALYZE {postgresql._FORGET.format(mark='strangler_moves_mark')}",
+        [numbers, "payments"],
+    )
+    side.run("ALTER TABLE strangler_moves_mark RESET (autovacuum_enabled)")
+
+    text = "\n".join(line for (line,) in plan)
+    assert text.count("actual time") >= 4
+    assert "Removed by Filter" not in text
+    assert "loops=100" in text
+    assert side.lag()[0] == 19_900
+
+
+def test_marks_have_one_index_on_postgresql_and_can_have_two_again(make_pair):
+    pair = make_pair("postgresql")
+    side = side_of("payments", pair.legacy)
+    marks = Mark.objects.using(pair.legacy)
+    marks.create(move="payments", tab="a.b", key="[1]")
+
+    def indexes() -> dict[str, tuple[str, bool]]:
+        rows = side.fetch(
+            "SELECT c.relname, pg_get_indexdef(c.oid), i.indisprimary FROM pg_index i "
+            "JOIN pg_class c ON c.oid = i.indexrelid "
+            "WHERE i.indrelid = 'strangler_moves_mark'::regclass"
+        )
+        return {
+            name: (text.partition("USING btree ")[2], is_key)
+            for name, text, is_key in rows
+        }
+
+    now = indexes()
+    call_command(
+        "migrate", "strangler_moves", "0004", database=pair.legacy, verbosity=0
+    )
+    before = indexes()
+    side.run("CREATE INDEX strangler_moves_of_new ON strangler_moves_mark (at)")
+    call_command("migrate", "strangler_moves", database=pair.legacy, verbosity=0)
+
+    assert now == {"strangler_moves_of": ("(move, id)", True)}
+    assert before == {
+        "strangler_moves_mark_pkey": ("(id)", True),
+        "strangler_moves_of": ("(move, id)", False),
+    }
+    assert indexes() == now
+    assert side.marks(1)[0][2] == (1,)
+
+
+def test_the_key_of_marks_changes_between_two_transactions(make_pair, monkeypatch):
+    migration = import_module(
+        "django_strangler.moves.migrations.0005_one_index_of_marks"
+    )
+    connection, tries = connections[make_pair("postgresql").legacy], []
+    writer = connection.copy()
+    writer.set_autocommit(False)
+    with writer.cursor() as cursor:
+        cursor.execute("UPDATE strangler_moves_mark SET tab = tab")
+
+    def wait(seconds: float) -> None:
+        tries.append(seconds)
+        writer.commit()  # Nobody queues behind us meanwhile.
+
+    monkeypatch.setattr(migration.time, "sleep", wait)
+
+    with connection.schema_editor(atomic=False) as editor:
+        migration._at_once(
+            editor, "ALTER TABLE strangler_moves_mark DROP CONSTRAINT IF EXISTS never"
+        )
+
+    assert len(tries) == 1
+    writer.close()
 
 
 def test_the_commands_tell_how_it_is(moved):

@@ -6,9 +6,11 @@ from django.db import connections
 
 from django_strangler.moves.exceptions import MoveRefused
 
-from .base import Column, DatabaseSide, Foreign, Key, Values
+from .base import DatabaseSide
+from .catalogue import Column, Foreign
 from .mariadb import MariaDB
 from .postgresql import PostgreSQL
+from .session import Key, Values
 from .sqlite import SQLite
 
 __all__ = ["Column", "DatabaseSide", "Foreign", "Key", "Values", "side_of"]

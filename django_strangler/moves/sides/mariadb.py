@@ -8,24 +8,13 @@ from contextlib import suppress
 
 from django.db import DatabaseError
 
-from .base import (
-    GATE,
-    IDLE,
-    MARK,
-    PATIENCE,
-    SEEN,
-    SIDE,
-    Bound,
-    Column,
-    DatabaseSide,
-    Foreign,
-    Names,
-    Rows,
-    Values,
-)
+from .base import DatabaseSide
+from .catalogue import Column, Foreign
+from .fence import IDLE, PATIENCE
+from .marks import SEEN
+from .session import GATE, MARK, SIDE, Bound, Names, Rows, Values
 
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRIGGER")
-AHEAD = 10_000  # Numbers that are left out at a switch.
 _TOO_LONG = 1969  # max_statement_time
 _TRIGGER = """
 CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH ROW
@@ -48,6 +37,8 @@ class MariaDB(DatabaseSide):
     """Row triggers; the row of the gate is the lock that writers share."""
 
     kind = "mariadb"
+    # Skipping them waits for all who read the table: not while writers wait.
+    numbers_before = 10_000
 
     def _before(self, *, snapshot: bool) -> None:
         level = "REPEATABLE READ" if snapshot else "READ COMMITTED"
@@ -201,35 +192,28 @@ class MariaDB(DatabaseSide):
         return [(index, tuple(names.split(","))) for index, names in rows]
 
     def foreign_keys(self) -> list[Foreign]:
-        rules = self.fetch(
-            "SELECT constraint_name, table_name, delete_rule, update_rule "
-            "FROM information_schema.referential_constraints "
-            "WHERE constraint_schema = DATABASE()"
+        rows = self.fetch(
+            "SELECT constraint_name, k.table_name, k.referenced_table_name, "
+            "'CASCADE' IN (delete_rule, update_rule) "
+            "OR 'SET NULL' IN (delete_rule, update_rule), "
+            "GROUP_CONCAT(column_name ORDER BY ordinal_position), "
+            "GROUP_CONCAT(referenced_column_name ORDER BY ordinal_position) "
+            "FROM information_schema.key_column_usage k "
+            "JOIN information_schema.referential_constraints r "
+            "USING (constraint_schema, constraint_name, table_name) "
+            "WHERE k.constraint_schema = DATABASE() "
+            "AND r.constraint_schema = DATABASE() GROUP BY 1, 2, 3, 4"
         )
-        cascading = {
-            (name, table)
-            for name, table, *rule in rules
-            if not {"CASCADE", "SET NULL"}.isdisjoint(rule)
-        }
-        parts = self.fetch(
-            "SELECT constraint_name, table_name, referenced_table_name, column_name, "
-            "referenced_column_name FROM information_schema.key_column_usage "
-            "WHERE constraint_schema = DATABASE() "
-            "AND referenced_table_name IS NOT NULL ORDER BY ordinal_position"
-        )
-        columns: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-        for name, table, parent, *pair in parts:
-            columns.setdefault((name, table, parent), []).append((pair[0], pair[1]))
         return [
             Foreign(
                 name=name,
                 table=table,
                 parent=parent,
-                cascades=(name, table) in cascading,
-                columns=tuple(here for here, _ in pairs),
-                parent_columns=tuple(there for _, there in pairs),
+                cascades=bool(cascades),
+                columns=tuple(columns.split(",")),
+                parent_columns=tuple(parents.split(",")),
             )
-            for (name, table, parent), pairs in columns.items()
+            for name, table, parent, cascades, columns, parents in rows
         ]
 
     def lacking(self, tables: Names) -> Iterator[tuple[str, str]]:
@@ -295,27 +279,21 @@ class MariaDB(DatabaseSide):
                 )
 
     def next_number(self, table: str, column: str) -> int:
-        rows = self.fetch(
-            "SELECT COALESCE(auto_increment, 1) FROM information_schema.tables "
-            "WHERE table_schema = DATABASE() AND table_name = %s",
-            [table],
-        )
-        return int(rows[0][0])
+        return self._told("COALESCE(auto_increment, 1)", table)
 
     def skip_numbers(self, table: str, column: str, number: int) -> None:
         self._quickly(f"ALTER TABLE {self.quote(table)} AUTO_INCREMENT = {number:d}")
 
-    def numbers_before(self) -> int:
-        # It waits for all who read the table: not while writers wait.
-        return AHEAD
-
     def _told_rows(self, table: str) -> int:
+        return self._told("COALESCE(table_rows, 0)", table)
+
+    def _told(self, what: str, table: str) -> int:
         rows = self.fetch(
-            "SELECT table_rows FROM information_schema.tables "
+            f"SELECT {what} FROM information_schema.tables "
             "WHERE table_schema = DATABASE() AND table_name = %s",
             [table],
         )
-        return int(rows[0][0] or 0) if rows else 0
+        return int(rows[0][0]) if rows else 0
 
     # Rows
 

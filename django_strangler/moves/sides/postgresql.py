@@ -12,64 +12,64 @@ from django.db import transaction
 
 from django_strangler.moves.exceptions import Busy
 
-from .base import (
-    GATE,
-    IDLE,
-    MARK,
-    PATIENCE,
-    SEEN,
-    SIDE,
-    Bound,
-    Column,
-    DatabaseSide,
-    Foreign,
-    Keys,
-    Names,
-    Rows,
-    Values,
-)
+from .base import DatabaseSide
+from .catalogue import Column, Foreign
+from .fence import IDLE, PATIENCE
+from .marks import SEEN
+from .session import GATE, MARK, SIDE, Bound, Keys, Names, Rows, Values
 
 LOCKS = 1_398_035_027  # The class of our advisory locks.
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 COPY_FROM = 100  # Rows: below, a temporary table costs more than it saves.
-# The fence is here as well: what is refused after the statement is as undone.
+# The fence is here as well: what is refused after the statement is as undone. Names and
+# operators say where they are from: with a search_path of its own, the function would
+# be safe as well from those that others create, and a fifth dearer.
+_OPEN = "(SELECT NOT closed FROM {gate} WHERE move OPERATOR(pg_catalog.=) '{move}')"
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE is_closed boolean;
+SECURITY DEFINER AS $$
 BEGIN
-  IF current_setting('strangler.mover', true) = 'on' THEN RETURN NULL; END IF;
-  PERFORM pg_advisory_xact_lock_shared({lock});
-  -- Under a snapshot, an earlier state would be seen; the lock makes that an error.
-  IF current_setting('transaction_isolation') = 'read committed' THEN
-    SELECT closed INTO is_closed FROM {gate} WHERE move = '{move}';
-  ELSE
-    SELECT closed INTO is_closed FROM {gate} WHERE move = '{move}' FOR SHARE;
+  IF pg_catalog.current_setting('strangler.mover', true) OPERATOR(pg_catalog.=) 'on'
+    THEN RETURN NULL; END IF;
+  PERFORM pg_catalog.pg_advisory_xact_lock_shared({lock});
+  IF pg_catalog.current_setting('transaction_isolation')
+    OPERATOR(pg_catalog.<>) 'read committed' THEN
+    -- Under a snapshot, an earlier state would be seen; the lock makes that an error.
+    PERFORM FROM {gate} WHERE move OPERATOR(pg_catalog.=) '{move}' FOR SHARE;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'The move {move} has begun since this snapshot was taken.'
         USING ERRCODE = 'serialization_failure', HINT = 'Try again.';
     END IF;
   END IF;
-  IF is_closed IS DISTINCT FROM false THEN
-    RAISE EXCEPTION 'The move {move}: this side is closed for writes.'
-      USING ERRCODE = 'MV001', HINT = 'Write inside of moves.atomic("{move}").';
-  END IF;
-  IF TG_OP = 'INSERT' THEN
+  -- What the lock has waited for is seen by the next statement: no earlier one.
+  IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
     INSERT INTO {mark} (move, tab, key, at)
-      SELECT '{move}', '{tab}', {new}, clock_timestamp() FROM new_rows n;
-  ELSIF TG_OP = 'UPDATE' THEN
+      SELECT '{move}', '{tab}', {new}, {now} FROM new_rows n WHERE {open};
+  ELSIF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+    INSERT INTO {mark} (move, tab, key, at) SELECT '{move}', '{tab}', k, {now} FROM
+      (SELECT {new} AS k FROM new_rows n UNION SELECT {old} FROM old_rows o) s
+      WHERE {open};
+  ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
     INSERT INTO {mark} (move, tab, key, at)
-      SELECT '{move}', '{tab}', k, clock_timestamp() FROM
-        (SELECT {new} AS k FROM new_rows n UNION SELECT {old} FROM old_rows o) s;
-  ELSIF TG_OP = 'DELETE' THEN
-    INSERT INTO {mark} (move, tab, key, at)
-      SELECT '{move}', '{tab}', {old}, clock_timestamp() FROM old_rows o;
+      SELECT '{move}', '{tab}', {old}, {now} FROM old_rows o WHERE {open};
   ELSE
     INSERT INTO {mark} (move, tab, key, at)
-      SELECT '{move}', '{tab}', {all}, clock_timestamp() FROM {table} t;
+      SELECT '{move}', '{tab}', {all}, {now} FROM {table} t WHERE {open};
+  END IF;
+  IF NOT FOUND THEN
+    IF {open} IS NOT TRUE THEN
+      RAISE EXCEPTION 'The move {move}: this side is closed for writes.'
+        USING ERRCODE = 'MV001', HINT = 'Write inside of moves.atomic("{move}").';
+    END IF;
   END IF;
   RETURN NULL;
 END $$
+"""
+# One by one: without statistics, a move looks so rare that all its marks would be read.
+_FORGET = """
+DELETE FROM {mark} WHERE ctid = ANY(ARRAY(
+  SELECT m.ctid FROM unnest(%s::bigint[]) AS n(id),
+    LATERAL (SELECT ctid FROM {mark} WHERE move = %s AND id = n.id OFFSET 0) AS m))
 """
 _ROWS = {
     "insert": "REFERENCING NEW TABLE AS new_rows",
@@ -87,9 +87,6 @@ class PostgreSQL(DatabaseSide):
     def lock(self) -> str:
         """The two numbers of the lock that writers share."""
         return f"{LOCKS}, {crc32(self.move.encode()) - 2**31}"
-
-    def _before(self, *, snapshot: bool) -> None:
-        pass
 
     def _begin(self) -> None:
         self.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -136,7 +133,7 @@ class PostgreSQL(DatabaseSide):
         self.run(f"SELECT pg_advisory_xact_lock({self.lock})")
 
     def delete_marks(self, numbers: Sequence[int]) -> None:
-        self.run(f"DELETE FROM {MARK} WHERE id = ANY(%s)", [list(numbers)])
+        self.run(_FORGET.format(mark=MARK), [list(numbers), self.move])
 
     # Triggers
 
@@ -145,16 +142,20 @@ class PostgreSQL(DatabaseSide):
 
         def packed(prefix: str) -> str:
             parts = [f"{prefix}.{self.quote(name)}" for name in key]
-            return f"json_build_array({', '.join(parts)})::text"
+            made = f"pg_catalog.json_build_array({', '.join(parts)})"
+            return f"{made}::pg_catalog.text"
 
         function = f"{self.quote(where)}.{self.quote(self.trigger(table, 'mark'))}"
         name = self.quote(table)
+        gate = f"{self.quote(where)}.{GATE}"
         sql = _FUNCTION.format(
             function=function,
             lock=self.lock,
             move=self.move,
             tab=tab,
-            gate=f"{self.quote(where)}.{GATE}",
+            gate=gate,
+            open=_OPEN.format(gate=gate, move=self.move),
+            now="pg_catalog.clock_timestamp()",
             mark=f"{self.quote(where)}.{MARK}",
             table=f"{self.quote(where)}.{name}",
             new=packed("n"),
@@ -346,7 +347,7 @@ class PostgreSQL(DatabaseSide):
         return int(rows[0][0]) if rows else 0
 
     def tidy(self) -> None:
-        self.run(f"VACUUM {MARK}")
+        self.run(f"VACUUM (ANALYZE, SKIP_LOCKED) {MARK}")
 
     def replica_lag(self) -> float:
         rows = self.fetch(

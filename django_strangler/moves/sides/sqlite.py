@@ -6,20 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from .base import (
-    GATE,
-    MARK,
-    SEEN,
-    SIDE,
-    Bound,
-    Column,
-    DatabaseSide,
-    Foreign,
-    Keys,
-    Names,
-    Values,
-    chunks,
-)
+from .base import DatabaseSide
+from .catalogue import Column, Foreign
+from .marks import SEEN
+from .session import GATE, MARK, SIDE, Bound, Keys, Names, Values, chunks
 
 _TRIGGER = """
 CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH ROW
@@ -37,9 +27,6 @@ class SQLite(DatabaseSide):
 
     kind = "sqlite"
     at_once = 100  # It takes 999 values.
-
-    def _before(self, *, snapshot: bool) -> None:
-        pass
 
     def _begin(self) -> None:
         # Writing at once, so that it waits for its turn instead of losing a race.

@@ -127,7 +127,7 @@ def python_fence() -> None:
     """Triggers mark, and refuse nothing; only moves.atomic looks at the gate."""
     from django_strangler.moves.sides import mariadb, postgresql
 
-    _replace(postgresql, "_FUNCTION", "is_closed IS DISTINCT FROM false", "false")
+    _replace(postgresql, "_OPEN", "NOT closed", "true")
     _replace(mariadb, "_TRIGGER", "SIGNAL SQLSTATE", "SET @refused = 1; -- ")
     _replace(mariadb, "_TRIGGER", "        'The move", "        -- 'The move")
 
@@ -156,19 +156,12 @@ def marked_movers() -> None:
     """What a mover writes is marked as well."""
     from django_strangler.moves.sides import mariadb, postgresql
 
-    _replace(
-        postgresql,
-        "_FUNCTION",
-        "IF current_setting('strangler.mover', true) = 'on' THEN RETURN NULL; END IF;",
-        "",
+    is_mover = (
+        "pg_catalog.current_setting('strangler.mover', true) "
+        "OPERATOR(pg_catalog.=) 'on'"
     )
-    _replace(
-        postgresql,
-        "_FUNCTION",
-        "IF is_closed IS DISTINCT FROM false THEN",
-        "IF is_closed IS DISTINCT FROM false "
-        "AND current_setting('strangler.mover', true) IS DISTINCT FROM 'on' THEN",
-    )
+    _replace(postgresql, "_FUNCTION", f"IF {is_mover}", "IF false")
+    _replace(postgresql, "_OPEN", "NOT closed", f"NOT closed OR {is_mover}")
     _replace(mariadb, "_TRIGGER", "IF @strangler_mover IS NULL THEN", "IF TRUE THEN")
     _replace(
         mariadb, "_TRIGGER", "IF COALESCE", "IF @strangler_mover IS NULL AND COALESCE"

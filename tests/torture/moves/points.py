@@ -53,7 +53,7 @@ def arm(text: str) -> None:
                 os._exit(CRASHED)
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    for each in (owner, *owner.__subclasses__()):
+    for each in (*owner.__mro__, *owner.__subclasses__()):
         if function in vars(each):
             setattr(each, function, _harmed(getattr(each, function), when, harm))
 
