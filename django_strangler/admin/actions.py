@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
@@ -97,28 +95,36 @@ class Asked:
         return f"{' '.join(words)} event{'' if count == 1 else 's'} {self.which}"
 
 
+def _action(verb: EventVerb) -> Callable[..., HttpResponse]:
+    @admin.action(description=f"{verb.name.capitalize()}…", permissions=[verb.name])
+    def lead_to_the_page_that_asks(
+        self: ReplayAndDiscard, request: HttpRequest, queryset: Rows
+    ) -> HttpResponse:
+        return self._ask_about(request, queryset, verb)
+
+    return lead_to_the_page_that_asks
+
+
+def _permission(verb: EventVerb) -> Callable[..., bool]:
+    return lambda _, request: bool(request.user.has_perm(verb.permission))
+
+
 class ReplayAndDiscard(ReadOnlyAdmin):
     """Pages that ask, for events (``?event=``) or a group (``?reason=&type=``)."""
+
+    actions = [f"{verb.name}_selected" for verb in VERBS]
+    replay_selected, discard_selected, cancel_selected = map(_action, VERBS)
+    has_replay_permission = _permission(REPLAY)
+    has_discard_permission = _permission(DISCARD)
+    has_cancel_permission = _permission(CANCEL)
 
     def get_urls(self) -> list[URLPattern]:
         """One page per verb."""
         pages = asking.pages(self, VERBS, self._page)
         return [*pages, *super().get_urls()]
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Each leads to the page that asks."""
-        found: dict[str, Any] = super().get_actions(request)
-        for verb in VERBS:
-            if IS_POPUP_VAR not in request.GET and request.user.has_perm(
-                verb.permission
-            ):
-                act = partial(type(self)._ask_about, verb=verb)
-                name = f"{verb.name}_selected"
-                found[name] = act, name, f"{verb.name.capitalize()}…"
-        return found
-
     def _ask_about(
-        self, request: HttpRequest, rows: Rows, *, verb: EventVerb
+        self, request: HttpRequest, rows: Rows, verb: EventVerb
     ) -> HttpResponseRedirect:
         ids = list(rows.values_list("pk", flat=True)[: SELECTED + 1])
         if len(ids) > SELECTED:

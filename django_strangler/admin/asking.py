@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Protocol
 
@@ -74,6 +74,7 @@ def until(request: HttpRequest) -> datetime:
     """Up to when a person was asked about what there was, as the page hides it."""
     with suppress(OverflowError, ValueError):
         if moment := parse_datetime(request.POST.get("until", "")):
+            moment.astimezone(timezone.utc)  # Which a forged one may not have.
             # SQLite compares text: a whole second is shorter as Django writes it, and
             # so less.
             return moment + timedelta(milliseconds=1)

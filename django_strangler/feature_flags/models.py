@@ -67,6 +67,7 @@ class FlagQuerySet(models.QuerySet["Flag"]):
 
     def locked(self, name: str) -> Flag | None:
         """The flag, which nobody else changes until the transaction ends."""
+        self._for_write = True
         # The lock before the reading, or two changes at once would undo each other.
         FlagVersion.objects.using(self.db).renew()
         return self.select_for_update().filter(name=name).first()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import router
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils.html import format_html_join
@@ -76,6 +77,10 @@ class History(admin.TabularInline):  # type: ignore[type-arg]
     )  # fmt: skip
     extra = 0
     can_delete = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SagaStep]:
+        """Read where the saga is: a replica may lag behind it."""
+        return super().get_queryset(request).using(router.db_for_write(SagaStep))
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """History is written by what happens."""

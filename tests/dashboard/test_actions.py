@@ -145,6 +145,7 @@ def test_a_question_about_nothing_leads_back(admin_client):
         {"until": "soon"},
         {"until": "2025-99-99T10:00"},
         {"until": "9999-12-31T23:59:59.9999"},
+        {"until": "0001-01-01T00:00:00+01:00"},
     ],
 )
 def test_an_answer_without_its_question_is_refused(admin_client, until):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from importlib import import_module
@@ -46,6 +47,28 @@ def test_the_python_api_page_lists_every_public_name(module):
     }.get(module, set(public))
 
     assert set(API[module]) == wanted
+
+
+FACES = [
+    path
+    for path in (ROOT / "django_strangler").rglob("__init__.py")
+    if " = face(" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", FACES, ids=lambda path: path.parent.name)
+def test_a_face_tells_checkers_of_types_what_it_offers(path):
+    body = ast.parse(path.read_text()).body
+    (told,) = (each.body for each in body if ast.unparse(each).startswith("if TYPE_C"))
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    offered = set(import_module(package).__all__)
+
+    assert imported(told) == offered - imported(body)
+
+
+def imported(nodes: list[ast.stmt]) -> set[str]:
+    found = [each for each in nodes if isinstance(each, ast.ImportFrom)]
+    return {name.asname or name.name for each in found for name in each.names}
 
 
 @pytest.mark.parametrize(

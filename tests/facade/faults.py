@@ -37,7 +37,7 @@ UNSAFE = 0.2
 
 
 @dataclass
-class CallOutcome:
+class Outcome:
     """What a run has shown."""
 
     answers: Counter[str] = field(default_factory=Counter)
@@ -106,12 +106,12 @@ class Modern:
         self.process.wait()
 
 
-def run(requests: int, faults: int, seed: int, folder: Path) -> CallOutcome:
+def run(requests: int, faults: int, seed: int, folder: Path) -> Outcome:
     """So many requests, with the faults spread evenly among them."""
     log = folder / "done.log"
     log.touch()
     modern = Modern(log)
-    outcome, chance = CallOutcome(), random.Random(seed)
+    outcome, chance = Outcome(), random.Random(seed)
     numbers = itertools.count()
     lock = threading.Lock()
     done: list[tuple[str, str, int, str, str]] = []
@@ -163,7 +163,7 @@ def run(requests: int, faults: int, seed: int, folder: Path) -> CallOutcome:
 
 
 def judge(
-    outcome: CallOutcome, done: list[tuple[str, str, int, str, str]], lines: list[str]
+    outcome: Outcome, done: list[tuple[str, str, int, str, str]], lines: list[str]
 ) -> None:
     """Compare what was answered with what was done."""
     unsafe: Counter[str] = Counter()
