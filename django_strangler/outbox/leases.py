@@ -124,7 +124,8 @@ class Leases:
 
     def leave(self) -> None:
         """Release everything at once."""
-        if self.lanes:
+        # After a lapse there is nothing to release, and perhaps no database to ask.
+        if self.lanes and self.is_valid:
             self._lanes().filter(relay=self.token).update(relay=None)
         self._hold.leave()
         self._forget()

@@ -107,9 +107,7 @@ class Rounds:
     @property
     def fresh_after(self) -> int:
         """Above it is what the next look for what is fresh examines."""
-        settled = self._clock() - self._pace.late
-        while len(self._seen) > 1 and self._seen[1][0] <= settled:
-            self._seen.popleft()
+        self._settle()
         return self._fresh_upto or self._seen[0][1]
 
     def begin(self, highest: int) -> None:
@@ -123,4 +121,10 @@ class Rounds:
     def saw_end(self, highest: int) -> None:
         """A look has come to the end: what had committed by then is known."""
         if self._clock() >= self._seen[-1][0] + self._pace.late / 10:
+            self._settle()  # Short rounds alone would never ask what is fresh.
             self._seen.append((self._clock(), highest))
+
+    def _settle(self) -> None:
+        settled = self._clock() - self._pace.late
+        while len(self._seen) > 1 and self._seen[1][0] <= settled:
+            self._seen.popleft()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from django.test.utils import CaptureQueriesContext
 
 from django_strangler.clock import DatabaseNow
@@ -262,6 +262,24 @@ def test_what_was_lost_is_told_although_the_database_failed(
 
     leases._look = look
     assert leases.keep().lost == ALL
+
+
+def test_after_a_lapse_one_that_leaves_asks_a_lost_database_nothing(
+    sqlite_db: str, clock: Clock
+) -> None:
+    leases = make_leases(sqlite_db, clock)
+    leases.keep()
+    clock.now += 20
+
+    def is_away(*_: object) -> None:
+        raise OperationalError
+
+    with connections[sqlite_db].execute_wrapper(is_away):
+        with pytest.raises(OperationalError):
+            leases.keep()
+        leases.leave()
+
+    assert not leases.lanes
 
 
 def test_a_flush_takes_the_lanes_and_they_come_back(

@@ -91,6 +91,17 @@ def test_fresh_is_what_is_above_the_highest_id_of_some_seconds_ago() -> None:
     assert rounds.fresh_after == 90
 
 
+def test_short_rounds_alone_remember_no_more_than_the_last_seconds() -> None:
+    clock, rounds = begun()
+    for highest in range(80, 1080):
+        clock.now += 1.0
+        rounds.saw_end(highest)
+        rounds.went_on(highest, 0.001, is_last=True)
+
+    assert len(rounds._seen) < 10
+    assert rounds.fresh_after == 1079 - 5
+
+
 def test_what_is_fresh_is_looked_at_in_parts_as_well() -> None:
     _, rounds = begun()
 
