@@ -135,7 +135,7 @@ def test_a_replica_that_lags_behind_is_no_dead_relay(sqlite_db, settings):
     Lane.objects.create(number=0)
     settings.DATABASE_ROUTERS = [ReadElsewhere(sqlite_db)]
 
-    assert dashboard.events().verdict.ready
+    assert dashboard.events().flow.ready
 
 
 class OtherSite(admin.AdminSite):
