@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .cutting import cut
 from .impatient import READ_TIMEOUT, own_connection
-from .statements import claim_once, fetch, is_transient
+from .statements import claim_once, execute_again, fetch, is_transient
 from .transactions import (
     a_test_never_commits,
     application_transaction_is_open,
@@ -17,6 +17,7 @@ __all__ = [
     "application_transaction_is_open",
     "claim_once",
     "cut",
+    "execute_again",
     "fetch",
     "in_transaction",
     "is_transient",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -18,6 +19,8 @@ _SQLSTATES = {"40001", "40P01", "55P03"}  # Serialization, deadlock, lock timeou
 _NUMBERS = {1020, 1205, 1213}
 _DUPLICATE = 1062
 _PLAIN = {str, bytes, int, type(None)}  # Parameters as they are.
+_NATIVE = {*_PLAIN, UUID}
+MOST_KEPT = 10  # Cursors of a thread, and one.
 
 
 def fetch(
@@ -28,6 +31,46 @@ def fetch(
         cursor.execute(sql, list(params))
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
+
+
+class _Kept(threading.local):
+    """The cursors of this thread that are used again."""
+
+    def __init__(self) -> None:
+        self._connection: object = None
+        self._raw: object = None  # The driver's own.
+        self._cursors: dict[str, Any] = {}
+
+    def by_text(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        # A cursor is told when it is made whether queries are logged, and making one
+        # looks after a connection that is idle.
+        if connection.queries_logged or not connection.in_atomic_block:
+            return {}
+        raw, is_full = connection.connection, len(self._cursors) > MOST_KEPT
+        if self._raw is not raw or self._connection is not connection or is_full:
+            self._connection, self._raw, self._cursors = connection, raw, {}
+        return self._cursors
+
+
+_kept = _Kept()
+
+
+def execute_again(
+    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]
+) -> Any:
+    """
+    Execute one of our own few texts; returns the cursor.
+
+    Within a transaction that is kept for this text. To make one costs as much as to
+    send a small statement, and so does what psycopg finds out about parameters: it
+    forgets that unless the same cursor gets the same text.
+    """
+    cursors = _kept.by_text(connection)
+    cursor = cursors.get(sql)
+    if cursor is None:
+        cursor = cursors[sql] = connection.cursor()
+    cursor.execute(sql, params)
+    return cursor
 
 
 def is_transient(error: BaseException) -> bool:
@@ -63,32 +106,32 @@ def claim_once(
     is told only when the first has committed. Every other violation raises, and breaks
     the transaction. Values may be UUIDs, aware datetimes and ``DatabaseNow()``.
     """
-    marks, params = [], []
-    for value in values.values():
-        if type(value) in _PLAIN:
-            marks.append("%s")
-            params.append(value)
-        elif isinstance(value, DatabaseNow):
-            seconds = f"{value.seconds:.6f}" if value.seconds else ""
-            marks.append(now_sql(connection, seconds))
-        else:
-            marks.append("%s")
-            params.append(_stored(value, connection))
+    native = connection.features.has_native_uuid_field
+    params = list(values.values())
+    marks = ["%s"] * len(params)
+    # At once, as a rule: each event that is handled comes by.
+    if not (_NATIVE if native else _PLAIN).issuperset(map(type, params)):
+        for place, value in enumerate(values.values()):
+            if isinstance(value, DatabaseNow):
+                seconds = f"{value.seconds:.6f}" if value.seconds else ""
+                marks[place] = now_sql(connection, seconds)
+            else:
+                params[place] = _stored(value, connection)
+        params = [value for value in params if not isinstance(value, DatabaseNow)]
     sql = _insert(connection.vendor, table, tuple(values), tuple(marks), tuple(unique))
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute(sql, params)
-        except Exception as error:
-            if (
-                isinstance(error, IntegrityError)
-                and error.args[0] == _DUPLICATE
-                and _exists(connection, table, {name: values[name] for name in unique})
-            ):
-                return False
-            # Not around it: each event that is handled comes by.
-            with transaction.mark_for_rollback_on_error(using=connection.alias):
-                raise
-        return connection.vendor == "mysql" or bool(cursor.rowcount)
+    try:
+        cursor = execute_again(connection, sql, params)
+    except Exception as error:
+        if (
+            isinstance(error, IntegrityError)
+            and error.args[0] == _DUPLICATE
+            and _exists(connection, table, {name: values[name] for name in unique})
+        ):
+            return False
+        # Not around it, for the same reason.
+        with transaction.mark_for_rollback_on_error(using=connection.alias):
+            raise
+    return connection.vendor == "mysql" or bool(cursor.rowcount)
 
 
 @lru_cache

@@ -4,7 +4,7 @@ The claim on a key, as SQL: one INSERT before the view, one UPDATE after it.
 Plain SQL rather than the ORM: it is the price of every request, an INSERT has to say
 for how long it waits, and a look may need a connection beside the request's own. What
 each request sends has the same text each time, and few parameters: a driver that
-prepares statements does so, and another one has less to write.
+prepares statements does so, another one has less to write, and the cursor is kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from django.db import IntegrityError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_strangler.clock import now_sql, seconds_until_sql
-from django_strangler.databases import fetch, is_transient
+from django_strangler.databases import execute_again, fetch, is_transient
 
 from .models import IdempotentRequest, State
 
@@ -62,14 +62,13 @@ class Found:
     remaining: float | None  # Seconds of its lease; negative once it is past.
 
 
-def insert(cursor: Any, claim: Claim, *, wait: float) -> bool:
+def insert(connection: BaseDatabaseWrapper, claim: Claim, *, wait: float) -> bool:
     """
     Claim the key; whether it was free.
 
     Another transaction that has claimed it and not committed yet is waited for, so long
     at most; on PostgreSQL the caller asks again instead.
     """
-    connection = cursor.db
     sql = _statements(connection, claim).insert
     params: list[Any] = [
         claim.digest,
@@ -82,24 +81,24 @@ def insert(cursor: Any, claim: Claim, *, wait: float) -> bool:
     if claim.owner is not None:
         params += [claim.owner.hex, claim.lease]
     if connection.vendor == "mysql":
-        return _insert_mysql(cursor, sql, params, wait)
+        return _insert_mysql(connection, sql, params, wait)
     if connection.vendor == "postgresql":
         number = int.from_bytes(bytes.fromhex(claim.digest[:16]), "big", signed=True)
         params.append(number)
     # SQLite has one writer: BEGIN or this waits as long as its timeout says.
-    cursor.execute(sql, params)
-    return bool(cursor.rowcount)
+    return bool(execute_again(connection, sql, params).rowcount)
 
 
-def _insert_mysql(cursor: Any, sql: str, params: list[Any], wait: float) -> bool:
+def _insert_mysql(
+    connection: BaseDatabaseWrapper, sql: str, params: list[Any], wait: float
+) -> bool:
     seconds = max(1, math.ceil(wait))
     try:
-        if cursor.db.mysql_is_mariadb:
-            cursor.execute(
-                f"SET STATEMENT innodb_lock_wait_timeout = {seconds} FOR {sql}", params
-            )
+        if connection.mysql_is_mariadb:  # type: ignore[attr-defined]
+            sql = f"SET STATEMENT innodb_lock_wait_timeout = {seconds} FOR {sql}"
+            execute_again(connection, sql, params)
         else:
-            with _patience(cursor, seconds):
+            with connection.cursor() as cursor, _patience(cursor, seconds):
                 cursor.execute(sql, params)
     except IntegrityError:
         return False  # Which ends the statement, and not the transaction.
@@ -164,23 +163,22 @@ def find_outside(connection: BaseDatabaseWrapper, claim: Claim) -> Found | None:
 
 
 def store(
-    cursor: Any,
+    connection: BaseDatabaseWrapper,
     claim: Claim,
     status: int,
     headers: Mapping[str, str],
     body: bytes | None,  # None: it is too long.
 ) -> bool:
     """Keep the answer; whether the claim was still held."""
-    statements = _statements(cursor.db, claim)
+    statements = _statements(connection, claim)
     sql = statements.finish_without_body if body is None else statements.finish
     params: list[Any] = [status, json.dumps(headers)]
     if body is not None:
-        params.append(cursor.db.Database.Binary(body))
+        params.append(connection.Database.Binary(body))  # type: ignore[attr-defined]
     params.append(claim.digest)
     if claim.owner is not None:
         params.append(claim.owner.hex)
-    cursor.execute(sql, params)
-    return bool(cursor.rowcount)
+    return bool(execute_again(connection, sql, params).rowcount)
 
 
 def advance(connection: BaseDatabaseWrapper, claim: Claim, point: str) -> bool:

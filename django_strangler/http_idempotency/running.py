@@ -95,12 +95,10 @@ def _in_a_transaction(
         with contextlib.suppress(Busy), contextlib.ExitStack() as stack:
             with claims.told_busy():
                 stack.enter_context(_atomic(connection))
-                # One for both statements: to make it costs as much as to send one.
-                cursor = stack.enter_context(connection.cursor())
-                is_first = claims.insert(cursor, claim, wait=patience)
+                is_first = claims.insert(connection, claim, wait=patience)
             if is_first:
                 request.idempotency = Idempotency(claim, connection.alias)
-                return _perform(rules, claim, cursor, view), False
+                return _perform(rules, claim, connection, view), False
         if found := _find(connection, claim):
             return answers.replay(found, claim), True
         # The first one has rolled back meanwhile, or is not done yet. In a transaction
@@ -120,8 +118,9 @@ def _atomic(connection: BaseDatabaseWrapper) -> Any:
     )
 
 
-def _perform(rules: Rules, claim: Claim, cursor: Any, view: View) -> Any:
-    connection = cursor.db
+def _perform(
+    rules: Rules, claim: Claim, connection: BaseDatabaseWrapper, view: View
+) -> Any:
     response: Any = view()
     answers.finish(response)
     if connection.needs_rollback:
@@ -131,7 +130,7 @@ def _perform(rules: Rules, claim: Claim, cursor: Any, view: View) -> Any:
         return response
     body = answers.body_of(response, rules.longest_body())
     headers = answers.headers_of(response)
-    claims.store(cursor, claim, response.status_code, headers, body)
+    claims.store(connection, claim, response.status_code, headers, body)
     return response
 
 

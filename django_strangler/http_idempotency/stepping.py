@@ -62,12 +62,8 @@ def run(
 
 def _insert(connection: BaseDatabaseWrapper, claim: Claim) -> bool:
     try:
-        with (
-            claims.told_busy(),
-            transaction.atomic(using=connection.alias),
-            connection.cursor() as cursor,
-        ):
-            return claims.insert(cursor, claim, wait=1.0)
+        with claims.told_busy(), transaction.atomic(using=connection.alias):
+            return claims.insert(connection, claim, wait=1.0)
     except Busy:
         return False
 
@@ -97,8 +93,7 @@ def _perform(
         _fail(connection, claim, mine)
         return response
     headers = answers.headers_of(response)
-    with connection.cursor() as cursor:
-        is_kept = claims.store(cursor, claim, response.status_code, headers, body)
+    is_kept = claims.store(connection, claim, response.status_code, headers, body)
     if not is_kept:
         logger.warning(
             "The answer to the idempotency key %s was not kept: its request took "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from uuid import UUID
 
 from django.db import (
     DataError,
@@ -110,15 +111,13 @@ def _claim(
     connection: BaseDatabaseWrapper,
 ) -> None:
     """Insert the row, or find out what the one says that is there."""
-    native = connection.features.has_native_uuid_field
-    id = event.id if native else event.id.hex
     content = None if body is None else digest(body)
     try:
         is_new = claim_once(
             connection,
             InboxEntry._meta.db_table,
             values={
-                "event_id": id,
+                "event_id": event.id,
                 "subscriber": subscriber.name,
                 "event_type": event.type,
                 "digest": content,
@@ -127,7 +126,7 @@ def _claim(
         )
         if is_new:
             return
-        type, known = _entry(connection, id, subscriber.name)
+        type, known = _entry(connection, event.id, subscriber.name)
     except DataError:
         raise  # What the database cannot hold comes from the event.
     except IntegrityError as error:
@@ -151,8 +150,9 @@ def _claim(
 
 
 def _entry(
-    connection: BaseDatabaseWrapper, id: object, subscriber: str
+    connection: BaseDatabaseWrapper, event_id: UUID, subscriber: str
 ) -> tuple[str, bytes | None]:
+    native = connection.features.has_native_uuid_field
     # A locking read where a transaction's snapshot may be older than the row.
     lock = " LOCK IN SHARE MODE" if connection.vendor == "mysql" else ""
     table = connection.ops.quote_name(InboxEntry._meta.db_table)
@@ -160,7 +160,7 @@ def _entry(
         connection,
         f"SELECT event_type, digest FROM {table} "
         f"WHERE event_id = %s AND subscriber = %s{lock}",
-        [id, subscriber],
+        [event_id if native else event_id.hex, subscriber],
     )
     if not rows:
         raise DatabaseGone("an inbox row was deleted while it was looked at")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import IntegrityError, OperationalError, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from django_strangler import databases
 from django_strangler.clock import DatabaseNow
+from django_strangler.databases import statements
 from django_strangler.models import InboxEntry
 
 TABLE = InboxEntry._meta.db_table
@@ -117,3 +120,50 @@ def test_mariadb_s_number_counts_and_not_its_state():
     error.__cause__ = cause
 
     assert databases.is_transient(error)
+
+
+def kept(alias: str) -> dict[str, Any]:
+    return statements._kept.by_text(connections[alias])
+
+
+def test_a_text_that_is_executed_again_finds_its_cursor(any_db):
+    cursors = []
+    for _ in range(2):
+        with transaction.atomic(using=any_db):
+            claim(any_db, uuid4())
+            claim(any_db, uuid4())
+            cursors += kept(any_db).values()
+
+    assert len(cursors) == 2
+    assert cursors[0] is cursors[1]
+
+
+def test_a_new_connection_gets_a_new_cursor(any_db):
+    event_id = uuid4()
+    for _ in range(2):
+        with transaction.atomic(using=any_db):
+            claim(any_db, event_id)
+        connections[any_db].close()
+
+    assert InboxEntry.objects.using(any_db).filter(event_id=event_id).count() == 1
+
+
+def test_a_cursor_that_is_kept_hides_no_statement(any_db):
+    with transaction.atomic(using=any_db):
+        claim(any_db, uuid4())
+
+    with (
+        CaptureQueriesContext(connections[any_db]) as seen,
+        transaction.atomic(using=any_db),
+    ):
+        claim(any_db, uuid4())
+
+    assert sum(TABLE in each["sql"] for each in seen) == 1
+
+
+def test_few_cursors_are_kept(any_db):
+    with transaction.atomic(using=any_db):
+        for number in range(100):
+            databases.execute_again(connections[any_db], f"SELECT {number}", [])
+
+        assert 0 < len(kept(any_db)) <= statements.MOST_KEPT + 1
