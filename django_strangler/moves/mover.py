@@ -28,7 +28,7 @@ from .sides import Key
 from .switching import Switch, is_first, is_switching, reopen, settle
 from .verifying import Position
 from .ways import Way
-from .working import LOOK, Worker
+from .working import LOOK, Batch, Worker
 
 logger = logging.getLogger("django_strangler.moves")
 
@@ -52,6 +52,8 @@ class Mover(Worker):
         self._direction: Direction | None = None
         self._ways: dict[str, Mapping[str, Way]] = {}
         self._closely_at = self._validate_at = 0.0
+        # Marks wait as long as a range takes.
+        self._range = Batch(verifying.EXACT, verifying.RANGE, takes=0.03)
         self._best = float("inf")  # Seconds for a row, when nothing else goes on.
 
     def step(self) -> float:
@@ -220,7 +222,8 @@ class Mover(Worker):
             differences.look_again(direction)
             at.update(at=None, rows=0, found=0)
         position = Position(*at["at"] or ())
-        compared = verifying.step(direction, position)
+        compared = verifying.step(direction, position, most=self._range.size)
+        self._range.fit(compared.rows, self._now() - began)
         at["rows"] += compared.rows
         at["found"] += differences.note(self.move, compared.rows, compared.found)
         self._validate_at = self._now() + (self._now() - began) / conf.validate

@@ -77,6 +77,7 @@ def follow(
     direction: Direction, chunk: int, most: int = AT_ONCE
 ) -> tuple[int, dict[str, set[Key]]]:
     """Sync what marks name, oldest first; how many marks, and whose."""
+    direction.keep()
     marks = direction.source.marks(most)
     numbers: dict[tuple[str, Key], list[int]] = {}
     for number, tab, key in marks:

@@ -21,9 +21,7 @@ from .ways import Way
 
 RANGE = 20_000  # Rows of a step where nothing else is to be done,
 NARROW = 500  # of each part of it where digests differ,
-EXACT = (
-    1000  # and that are compared by value at a time, or between two chunks of marks.
-)
+EXACT = 1000  # and that are compared by value at a time.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +56,7 @@ def step(
     position: Position,
     beside: Executor | None = None,
     *,
-    most: int = EXACT,
+    most: int = RANGE,
 ) -> Compared:
     """
     Compare the next range; the two sides at once, if there is a thread for it.
@@ -93,7 +91,7 @@ def everything(
     """All tables, range by range."""
     position: Position | None = Position()
     while position is not None:
-        compared = step(direction, position, beside, most=RANGE)
+        compared = step(direction, position, beside)
         yield compared
         position = compared.next
 

@@ -36,17 +36,15 @@ def hold_of(name: str, source: str, *, length: float, switches: bool = False) ->
 class Batch:
     """How much to do at once: meanwhile others wait for the lock, and a hold runs."""
 
-    def __init__(self, first: int, most: int) -> None:
-        self.size, self._most = min(first, most), most
+    def __init__(self, first: int, most: int, takes: float = TAKES) -> None:
+        self.size, self._most, self._takes = min(first, most), most, takes
 
     def fit(self, done: int, took: float) -> None:
-        """So many took so many seconds; fewer than it says nothing."""
-        if done < self.size:
-            return
-        took *= self.size / done
-        if took > 2 * TAKES:
+        """So many took so many seconds; fewer than it only say when it is too many."""
+        took *= min(1.0, self.size / max(done, 1))
+        if took > 2 * self._takes:
             self.size = max(min(100, self._most), self.size // 2)
-        elif took < TAKES:
+        elif took < self._takes and done >= self.size:
             self.size = min(self._most, self.size * 2)
 
 

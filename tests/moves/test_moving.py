@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.db import DatabaseError, connections, transaction
 from payments.models import Payment, Refund
@@ -11,7 +13,9 @@ from django_strangler.moves.differences import known
 from django_strangler.moves.directions import direction_of, sides
 from django_strangler.moves.exceptions import MoveRefused
 from django_strangler.moves.models import Mark
+from django_strangler.moves.sides import postgresql, side_of
 from django_strangler.moves.status import status
+from tests.waiting import wait_for
 
 from .conftest import pay, run
 
@@ -80,6 +84,42 @@ def test_a_closed_side_refuses_every_write_and_names_the_move(pair):
         ):
             cursor.execute(sql)
     assert pair.rows(pair.legacy) == before
+
+
+def test_what_is_written_while_a_side_opens_again_is_marked(make_pair, monkeypatch):
+    """The gate is read twice, and opens in between: a switch was taken back."""
+    marker = "    is_open := "
+    assert marker in postgresql._FUNCTION
+    stop_here = f"    PERFORM pg_catalog.pg_advisory_xact_lock(4711);\n{marker}"
+    monkeypatch.setattr(
+        postgresql, "_FUNCTION", postgresql._FUNCTION.replace(marker, stop_here)
+    )
+    pair = make_pair("postgresql")
+    (written, *_) = pay(pair.legacy, 3)
+    pair.start()
+    pair.follow()
+    source = direction_of(pair.move).source
+
+    def write() -> None:
+        try:
+            run(pair.legacy, f"UPDATE payments_payment SET status = '{written}'")
+        finally:
+            connections[pair.legacy].close()
+
+    run(pair.legacy, "SELECT pg_advisory_lock(4711)")
+    token = source.close(5)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        wait_for(
+            lambda: source.fetch(
+                "SELECT 1 FROM pg_locks WHERE NOT granted AND objid = 4711"
+            )
+        )
+        source.reopen(token)
+        run(pair.legacy, "SELECT pg_advisory_unlock(4711)")
+        writing.result(60)
+
+    assert written in {key[0] for _, _, key in source.marks(10)}
 
 
 HOSTILE = """
@@ -232,3 +272,17 @@ def test_a_transaction_that_begins_at_a_switch_ends_on_the_open_side(pair):
         assert alias == pair.modern
         with transaction.atomic(using=alias):
             pay(alias, 1)
+
+
+def test_a_unique_key_may_bear_a_foreign_key_s_name(make_pair):
+    side = side_of("payments", make_pair("mariadb").legacy)
+    side.run(
+        "CREATE TABLE old_profile (user_id bigint, UNIQUE KEY old_fk (user_id), "
+        "CONSTRAINT old_fk FOREIGN KEY (user_id) REFERENCES users_user (id))"
+    )
+    try:
+        (found,) = (each for each in side.foreign_keys() if each.name == "old_fk")
+    finally:
+        side.run("DROP TABLE old_profile")
+
+    assert (found.columns, found.parent_columns) == (("user_id",), ("id",))

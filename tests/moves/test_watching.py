@@ -275,12 +275,16 @@ def test_nobody_ever_does_more_at_once_than_is_allowed():
     assert batch.size == 20
 
 
-def test_a_batch_says_something_only_when_it_is_full():
+def test_a_batch_that_is_not_full_says_only_that_it_was_too_much():
     batch = Batch(500, most=2000)
 
-    batch.fit(499, took=10.0)
+    batch.fit(499, took=0.01)
     assert batch.size == 500
-    batch.fit(2000, took=10.0)  # 2.5 s for each 500.
+    batch.fit(499, took=10.0)
+    assert batch.size == 250
+    batch.fit(2000, took=10.0)  # 1.25 s for each 250.
+    assert batch.size == 125
+    batch.fit(2000, took=0.3)
     assert batch.size == 250
 
 

@@ -201,7 +201,9 @@ class MariaDB(DatabaseSide):
             "FROM information_schema.key_column_usage k "
             "JOIN information_schema.referential_constraints r "
             "USING (constraint_schema, constraint_name, table_name) "
+            # A unique key may bear a foreign key's name.
             "WHERE k.constraint_schema = DATABASE() "
+            "AND k.referenced_table_name IS NOT NULL "
             "AND r.constraint_schema = DATABASE() GROUP BY 1, 2, 3, 4"
         )
         return [

@@ -28,6 +28,8 @@ _OPEN = "(SELECT NOT closed FROM {gate} WHERE move OPERATOR(pg_catalog.=) '{move
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER AS $$
+DECLARE
+  is_open boolean := false;
 BEGIN
   IF pg_catalog.current_setting('strangler.mover', true) OPERATOR(pg_catalog.=) 'on'
     THEN RETURN NULL; END IF;
@@ -41,27 +43,30 @@ BEGIN
         USING ERRCODE = 'serialization_failure', HINT = 'Try again.';
     END IF;
   END IF;
-  -- What the lock has waited for is seen by the next statement: no earlier one.
-  IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
-    INSERT INTO {mark} (move, tab, key, at)
-      SELECT '{move}', '{tab}', {new}, {now} FROM new_rows n WHERE {open};
-  ELSIF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-    INSERT INTO {mark} (move, tab, key, at) SELECT '{move}', '{tab}', k, {now} FROM
-      (SELECT {new} AS k FROM new_rows n UNION SELECT {old} FROM old_rows o) s
-      WHERE {open};
-  ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
-    INSERT INTO {mark} (move, tab, key, at)
-      SELECT '{move}', '{tab}', {old}, {now} FROM old_rows o WHERE {open};
-  ELSE
-    INSERT INTO {mark} (move, tab, key, at)
-      SELECT '{move}', '{tab}', {all}, {now} FROM {table} t WHERE {open};
-  END IF;
-  IF NOT FOUND THEN
-    IF {open} IS NOT TRUE THEN
+  LOOP
+    -- What the lock has waited for is seen by the next statement: no earlier one.
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
+      INSERT INTO {mark} (move, tab, key, at)
+        SELECT '{move}', '{tab}', {new}, {now} FROM new_rows n WHERE {open};
+    ELSIF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+      INSERT INTO {mark} (move, tab, key, at) SELECT '{move}', '{tab}', k, {now} FROM
+        (SELECT {new} AS k FROM new_rows n UNION SELECT {old} FROM old_rows o) s
+        WHERE {open};
+    ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
+      INSERT INTO {mark} (move, tab, key, at)
+        SELECT '{move}', '{tab}', {old}, {now} FROM old_rows o WHERE {open};
+    ELSE
+      INSERT INTO {mark} (move, tab, key, at)
+        SELECT '{move}', '{tab}', {all}, {now} FROM {table} t WHERE {open};
+    END IF;
+    EXIT WHEN FOUND OR is_open;
+    is_open := {open};
+    IF is_open IS NOT TRUE THEN
       RAISE EXCEPTION 'The move {move}: this side is closed for writes.'
         USING ERRCODE = 'MV001', HINT = 'Write inside of moves.atomic("{move}").';
     END IF;
-  END IF;
+    -- No row, or it has opened between the two: the lock keeps it so from here on.
+  END LOOP;
   RETURN NULL;
 END $$
 """
