@@ -20,7 +20,7 @@ PARTS = {
     "experiments": 2_150,
     "http_idempotency": 1_445,
     "sagas": 1_330,
-    "moves": 4_435,
+    "moves": 4_440,
     "contracts": 1_900,
     "survey": 2_310,
 }
