@@ -12,12 +12,13 @@ import pika
 import pytest
 
 from django_strangler.brokers import Kind, Outcome
-from django_strangler.brokers.rabbitmq import explain
+from django_strangler.brokers.rabbitmq import dead_letters, explain
 from django_strangler.brokers.rabbitmq.copy_channel import Copies, Copy
 from django_strangler.brokers.rabbitmq.link import Loss
 from django_strangler.brokers.rabbitmq.management import bindings
 from django_strangler.brokers.rabbitmq.probes import Probe, Probes
 from django_strangler.brokers.rabbitmq.urls import parse_nodes
+from django_strangler.conf import Settings
 from django_strangler.exceptions import BrokerError
 from tests.brokers.failures.common import events
 
@@ -202,3 +203,17 @@ def test_a_place_of_the_management_api_that_is_no_url_is_not_repeated():
 
         assert "cret" not in str(raised.value)
         assert raised.value.__cause__ is None
+
+
+def test_what_was_lost_while_dead_letters_are_counted_is_what_is_told(monkeypatch):
+    class Lost:
+        def channel(self) -> None:
+            raise pika.exceptions.StreamLostError("reset by peer")
+
+        def close(self) -> None:
+            raise pika.exceptions.ConnectionWrongStateError("closed already")
+
+    monkeypatch.setattr(dead_letters, "_connect", lambda urls: Lost())
+
+    with pytest.raises(BrokerError, match="reset by peer"):
+        dead_letters.RabbitMQDeadLetters.counts([], Settings(), ["receipts"])

@@ -24,7 +24,7 @@ PARTS = {
     "contracts": 1_900,
     "survey": 2_310,
 }
-CORE = 17_470  # Without those.
+CORE = 17_475  # Without those.
 
 
 def test_blank_lines_comments_and_docstrings_do_not_count():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
@@ -53,7 +53,7 @@ class RabbitMQDeadLetters(DeadLetterQueue):
     ) -> dict[str, int]:
         quieten_pika()
         connection, found = _connect(urls), {}
-        with _explained(), closing(connection):
+        with _explained(), _left(connection):
             for name in names:
                 try:
                     queue = connection.channel().queue_declare(
@@ -111,7 +111,7 @@ class RabbitMQDeadLetters(DeadLetterQueue):
 
     def close(self) -> None:
         # One that was lost meanwhile has given back everything.
-        with suppress(pika.exceptions.AMQPError), closing(self._connection):
+        with suppress(pika.exceptions.AMQPError), _left(self._connection):
             if self._held and self._channel.is_open:
                 self._give_back()
 
@@ -144,6 +144,16 @@ class RabbitMQDeadLetters(DeadLetterQueue):
         self._channel.basic_ack(delivery.tag)
         self._settled = delivery.tag
         self._held -= 1
+
+
+@contextmanager
+def _left(connection: Any) -> Iterator[None]:
+    """Close it; that it is lost already is said by what failed on it."""
+    try:
+        yield
+    finally:
+        with suppress(pika.exceptions.AMQPError):
+            connection.close()
 
 
 @contextmanager
