@@ -59,11 +59,11 @@ def execute_again(
     connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]
 ) -> Any:
     """
-    Execute one of our own few texts; returns the cursor.
+    Execute one of our own few texts; returns the cursor, to be read at once.
 
-    Within a transaction that is kept for this text. To make one costs as much as to
-    send a small statement, and so does what psycopg finds out about parameters: it
-    forgets that unless the same cursor gets the same text.
+    Within a transaction, this thread keeps the cursor for the next time that it sends
+    the text. To make one costs as much as to send a small statement, and so does what
+    psycopg finds out about parameters: a new cursor has to find it out again.
     """
     cursors = _kept.by_text(connection)
     cursor = cursors.get(sql)

@@ -16,11 +16,11 @@ __all__ = ["Seen", "flush", "legacy", "note", "retiring", "seen"]
 
 # These need models, and noting must not.
 if not TYPE_CHECKING:  # Or every name would pass for one of these.
-    _, __getattr__, __dir__ = face(
+    __getattr__, __dir__ = face(
         __name__,
         {
             "Seen": ".reading",
             "flush": ".writing",
             "seen": ".reading",
         },
-    )
+    )[1:]

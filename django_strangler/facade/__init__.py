@@ -19,4 +19,4 @@ if TYPE_CHECKING:
 __all__ = ["FacadeMiddleware", "InvalidRoute", "Route", "route"]
 
 if not TYPE_CHECKING:  # The middleware needs models, and declaring a route must not.
-    _, __getattr__, __dir__ = face(__name__, {"FacadeMiddleware": ".middleware"})
+    __getattr__, __dir__ = face(__name__, {"FacadeMiddleware": ".middleware"})[1:]

@@ -29,10 +29,10 @@ __all__ = [
 
 # These need connections and models, and declaring must not.
 if not TYPE_CHECKING:
-    _, __getattr__, __dir__ = face(
+    __getattr__, __dir__ = face(
         __name__,
         {
             **dict.fromkeys(("Router", "atomic", "model", "reading"), ".using"),
             "replica": ".replicas",
         },
-    )
+    )[1:]

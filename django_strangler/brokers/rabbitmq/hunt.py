@@ -18,9 +18,8 @@ class Hunt:
         probes: Probes,
         *,
         passed: Callable[[Outgoing, Outcome, None], None],
-        over: Callable[
-            [Conclusion, list[Outgoing]], None
-        ],  # And who has no outcome yet.
+        # And who has no outcome yet.
+        over: Callable[[Conclusion, list[Outgoing]], None],
     ) -> None:
         self._probes = probes
         self._on_passed, self._on_over = passed, over
@@ -61,7 +60,7 @@ class Hunt:
             self._on_passed(event, outcome, None)
             self._go_on(None)
 
-    def _end(self, verdict: Conclusion) -> None:
+    def _end(self, conclusion: Conclusion) -> None:
         suspects, self._suspects = list(self._suspects.values()), {}
         self._search = None
-        self._on_over(verdict, suspects)
+        self._on_over(conclusion, suspects)
